@@ -1,0 +1,128 @@
+"""After each host and e2e test nothing may be left: no process, mount, cgroup or descriptor.
+
+The test process makes itself the reaper of its descendants (PR_SET_CHILD_SUBREAPER, prctl(2)), so a monitor that outlives
+its container becomes our child and cannot hide. Namespaces live as long as a process, a mount or a descriptor holds them,
+so these three cover them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PR_SET_CHILD_SUBREAPER = 36
+# Teardown of namespaces and cgroups is asynchronous in the kernel; what is there after this time stays.
+PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    processes: frozenset[str]
+    mounts: frozenset[str]
+    cgroups: frozenset[str]
+    descriptors: frozenset[str]
+
+    def left_since(self, before: Snapshot) -> list[str]:
+        return [
+            f"{kind[:-1]} {item}"
+            for kind in ("processes", "mounts", "cgroups", "descriptors")
+            for item in sorted(getattr(self, kind) - getattr(before, kind))
+        ]
+
+
+def children() -> frozenset[str]:
+    """Our children but for the zombies, which are reaped here: `pid command`."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if state == "Z":
+                continue
+            found.add(f"{pid} {command.strip()}")
+    return frozenset(found)
+
+
+def reap() -> None:
+    """Reaps zombies that came to us from above: they are nobody's `Popen`."""
+    known = {process.pid for process in getattr(subprocess, "_active", [])}
+    for task in Path("/proc/self/task").iterdir():
+        for word in (task / "children").read_text().split():
+            pid = int(word)
+            try:
+                stat = Path(f"/proc/{pid}/stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if stat.rpartition(")")[2].split()[0] == "Z" and pid not in known:
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    continue
+
+
+def mounts(folder: Path) -> frozenset[str]:
+    """Mounts of our own mount namespace that touch the test's folder (proc_pid_mountinfo(5))."""
+    marks = (str(folder), "estiba")
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return frozenset(line for line in lines if any(mark in line for mark in marks))
+
+
+def empty_cgroups() -> frozenset[str]:
+    """Cgroups named after estiba in which nothing runs: a running container of somebody else is no leak of ours."""
+    found = set()
+    for folder, names, _ in os.walk("/sys/fs/cgroup"):
+        for name in names:
+            if "estiba" in folder or "estiba" in name:
+                path = os.path.join(folder, name)
+                try:
+                    populated = Path(path, "cgroup.procs").read_text()
+                except OSError:
+                    continue
+                if not populated and not any(entry.is_dir() for entry in os.scandir(path)):
+                    found.add(path)
+    return frozenset(found)
+
+
+def descriptors() -> frozenset[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+        except FileNotFoundError:
+            continue  # the descriptor of this very listing
+    return frozenset(found)
+
+
+def snapshot(folder: Path) -> Snapshot:
+    reap()
+    return Snapshot(children(), mounts(folder), empty_cgroups(), descriptors())
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Fails a host or e2e test that leaves something."""
+    if request.node.get_closest_marker("host") is None and request.node.get_closest_marker("e2e") is None:
+        yield
+        return
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before = snapshot(tmp_path)
+    yield
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    left = snapshot(tmp_path).left_since(before)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = snapshot(tmp_path).left_since(before)
+    assert not left, "left behind:\n  " + "\n  ".join(left)
