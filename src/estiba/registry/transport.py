@@ -1,0 +1,356 @@
+"""One HTTP exchange with one origin: connections (kept and used again), TLS, proxies, time limits.
+
+No redirect is followed here and no credential is known: `http.client` gives exactly one exchange, which is what walls W8 and W9
+need (docs/dev/decisions/http-client.md). Every fault becomes a `Failure` that names its phase.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+from urllib.parse import urljoin, urlsplit
+
+from estiba.config.proxies import Proxies, Proxy
+from estiba.registry.connect import AddressRule, Failure, connect, open_tls
+from estiba.registry.tls import Trust
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What credentials and connections are bound to (RFC 6454): scheme, lower-case host without brackets, port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """The `Host` header: the port only when it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+
+_PORTS = {"https": 443, "http": 80}
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_:")
+_MAX_URL = 16 << 10
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits in seconds, and how often a request is tried.
+
+    `read` is the longest silence inside an answer; a stream that brings less than `slowest` bytes a second over that time is
+    given up and resumed.
+    """
+
+    connect: float = 10.0
+    answer: float = 60.0
+    read: float = 30.0
+    slowest: int = 100
+    attempts: int = 5
+    backoff: float = 0.5
+    longest_wait: float = 60.0
+
+
+def parse_url(text: str, base: str | None = None) -> tuple[Origin, str]:
+    """Split an absolute (with `base`: or relative) http(s) URL into its origin and its request target.
+
+    Raises ValueError for anything else: other schemes, user information, characters that do not belong into a URL.
+    """
+    if base is not None:
+        text = urljoin(base, text)
+    if len(text) > _MAX_URL or any(not "!" <= character <= "~" for character in text):
+        raise ValueError("malformed URL")
+    url = urlsplit(text)
+    host = url.hostname
+    if url.scheme not in _PORTS or not host or url.username is not None or not _HOST_CHARACTERS.issuperset(host):
+        raise ValueError("malformed URL")
+    origin = Origin(url.scheme, host, url.port or _PORTS[url.scheme])
+    return origin, (url.path or "/") + (f"?{url.query}" if url.query else "")
+
+
+class Answer:
+    """The answer to one request; `close` it, or read it to its end, so that its connection can serve again."""
+
+    def __init__(self, transport: Transport, connection: _Connection, response: http.client.HTTPResponse, origin: Origin) -> None:
+        self._transport = transport
+        self._connection: _Connection | None = connection
+        self._response = response
+        self.origin = origin
+        self.status = response.status
+        # http.client counts what `read` leaves, but not in every version what `read1` leaves (python/cpython#113199).
+        self._left = response.length
+
+    def header(self, name: str) -> str | None:
+        return self._response.headers.get(name)
+
+    def headers(self, name: str) -> list[str]:
+        return self._response.headers.get_all(name) or []
+
+    @property
+    def length(self) -> int | None:
+        """Content-Length in bytes; Failure when it is not a number (RFC 9110, 8.6)."""
+        text = self.header("Content-Length")
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise Failure("reading the answer", "malformed Content-Length", retry=False)
+        return int(text)
+
+    @property
+    def media_type(self) -> str:
+        """Content-Type without parameters, lower-case; empty when absent."""
+        return (self.header("Content-Type") or "").partition(";")[0].strip().lower()
+
+    def read_some(self, size: int) -> bytes:
+        """Up to `size` bytes of the body, as they come; empty at its end, as far as the framing tells."""
+        if self._connection is None:
+            return b""
+        if self._left is not None:
+            size = min(size, self._left)
+        try:
+            data = self._response.read1(size) if size else b""
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            raise _failure(error, "reading the answer", self._transport.limits.read) from error
+        if self._left is not None:
+            self._left -= len(data)
+        if not data or self._left == 0:
+            self._end()
+        return data
+
+    def read(self, limit: int) -> bytes:
+        """The whole body; Failure when it is longer than `limit` bytes, or shorter than announced."""
+        pieces = []
+        size = 0
+        while piece := self.read_some(limit + 1 - size):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                self.close()
+                raise Failure("reading the answer", f"larger than the limit of {limit} bytes", retry=False)
+        if self._left:
+            raise Failure("reading the answer", f"cut off after {size} bytes")
+        return b"".join(pieces)
+
+    def discard(self) -> None:
+        """Read a short rest so that the connection can be kept; close it when the rest is long."""
+        try:
+            self.read(64 << 10)
+        except Failure:
+            self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _end(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        self._response.close()
+        if self._response.will_close or self._left:
+            connection.close()
+        else:
+            self._transport.keep(self.origin, connection)
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection whose socket is made by `connect`; `used` once it has carried an exchange."""
+
+    used = False
+
+    def adopt(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+
+class Transport:
+    """Connections to any origin. Safe for several threads: an idle connection is lent to one of them at a time.
+
+    Parameters: `trust`, what TLS believes; `proxies`; `limits`.
+    """
+
+    def __init__(self, trust: Trust, proxies: Proxies, limits: Limits) -> None:
+        self.limits = limits
+        self._trust = trust
+        self._proxies = proxies
+        self._idle: dict[Origin, list[_Connection]] = {}
+        self._lock = threading.Lock()
+
+    def exchange(
+        self,
+        origin: Origin,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | BinaryIO | None = None,
+        *,
+        length: int | None = None,
+        addresses: AddressRule | None = None,
+    ) -> Answer:
+        """Send one request and read the head of its answer.
+
+        A `BinaryIO` body is sent from its position, `length` bytes. `addresses` may refuse the addresses a name has.
+        Raises Failure.
+        """
+        start = body.tell() if body is not None and not isinstance(body, bytes) else 0
+        while True:
+            connection = self._lend(origin)
+            reused = connection is not None
+            if connection is None:
+                connection = self._connect(origin, addresses)
+            try:
+                return self._exchange(connection, origin, method, target, headers, body, length)
+            except Failure as failure:
+                connection.close()
+                # A server may close an idle connection at any time (RFC 9112, 9.3.1); that is no failure of the request.
+                if not (reused and failure.stale):
+                    raise
+                if body is not None and not isinstance(body, bytes):
+                    body.seek(start)
+
+    def _exchange(
+        self,
+        connection: _Connection,
+        origin: Origin,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | BinaryIO | None,
+        length: int | None,
+    ) -> Answer:
+        proxy = self._proxies.for_origin(origin.scheme, origin.host, origin.port)
+        if proxy is not None and origin.scheme == "http":
+            target = origin.url + target
+            if proxy.authorization:
+                headers = {**headers, "Proxy-Authorization": proxy.authorization}
+        try:
+            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            connection.putheader("Host", origin.authority)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            if isinstance(body, bytes):
+                length = len(body)
+            if length is not None:
+                connection.putheader("Content-Length", str(length))
+            connection.endheaders()
+            _send_body(connection, body, length)
+        except (OSError, http.client.HTTPException) as error:
+            raise _failure(error, "sending the request", self.limits.connect) from error
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(self.limits.answer)
+            response = connection.getresponse()
+            if connection.sock is not None:  # gone already when the server closes after this answer: then the old limit holds
+                connection.sock.settimeout(self.limits.read)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _failure(error, "waiting for the answer", self.limits.answer) from error
+        connection.used = True
+        if response.status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            raise Failure("asking the proxy", "407 Proxy Authentication Required", retry=False, hint=_PROXY_HINT)
+        return Answer(self, connection, response, origin)
+
+    def keep(self, origin: Origin, connection: _Connection) -> None:
+        with self._lock:
+            self._idle.setdefault(origin, []).append(connection)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            for connections in self._idle.values():
+                for connection in connections:
+                    connection.close()
+            self._idle.clear()
+
+    def _lend(self, origin: Origin) -> _Connection | None:
+        with self._lock:
+            idle = self._idle.get(origin)
+            return idle.pop() if idle else None
+
+    def _connect(self, origin: Origin, addresses: AddressRule | None) -> _Connection:
+        proxy = self._proxies.for_origin(origin.scheme, origin.host, origin.port)
+        if proxy is None:
+            sock = connect(origin.host, origin.port, self.limits.connect, addresses)
+        else:
+            sock = connect(proxy.host, proxy.port, self.limits.connect, None)
+        try:
+            if proxy is not None and origin.scheme == "https":
+                _open_tunnel(sock, origin, proxy, self.limits.answer)
+            if origin.scheme == "https":
+                sock = open_tls(sock, origin.host, self._trust.context(origin.host, origin.port), self.limits.connect)
+        except BaseException:
+            sock.close()
+            raise
+        sock.settimeout(self.limits.read)
+        connection = _Connection(origin.host, origin.port)
+        connection.adopt(sock)
+        return connection
+
+
+_PROXY_HINT = "put the proxy's user and password into HTTPS_PROXY (http://user:password@host:port)"
+_BLOCK = 256 << 10
+
+
+def _send_body(connection: _Connection, body: bytes | BinaryIO | None, length: int | None) -> None:
+    if body is None:
+        return
+    if isinstance(body, bytes):
+        connection.send(body)
+        return
+    left = length or 0
+    while left:
+        block = body.read(min(_BLOCK, left))
+        if not block:
+            raise Failure("sending the request", "the file became shorter while it was sent", retry=False)
+        connection.send(block)
+        left -= len(block)
+
+
+def _open_tunnel(sock: socket.socket, origin: Origin, proxy: Proxy, timeout: float) -> None:
+    """Ask `proxy` for a tunnel to `origin` (RFC 9110, 9.3.6)."""
+    authority = f"[{origin.host}]:{origin.port}" if ":" in origin.host else f"{origin.host}:{origin.port}"
+    lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+    if proxy.authorization:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
+    phase = f"asking the proxy {proxy.host}:{proxy.port}"
+    sock.settimeout(timeout)
+    try:
+        sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+        response = http.client.HTTPResponse(sock, method="CONNECT")
+        response.begin()
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _failure(error, phase, timeout) from error
+    if response.status != http.HTTPStatus.OK:
+        hint = _PROXY_HINT if response.status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else None
+        raise Failure(phase, f"{response.status} {printable(response.reason)}", retry=False, hint=hint)
+
+
+def _failure(error: Exception, phase: str, timeout: float) -> Failure:
+    """Say what went wrong in words that hold nothing of the request."""
+    if isinstance(error, TimeoutError):
+        return Failure(phase, f"no answer within {timeout:g} s")
+    if isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError | ConnectionAbortedError):
+        return Failure(phase, "the connection was closed by the other side", stale=True)
+    if isinstance(error, ssl.SSLError):
+        return Failure(phase, f"TLS: {printable(error.reason or 'error')}", stale=True)
+    if isinstance(error, http.client.IncompleteRead):
+        return Failure(phase, "cut off")
+    if isinstance(error, http.client.HTTPException | ValueError):
+        return Failure(phase, f"not an answer in HTTP/1.1 ({type(error).__name__})", retry=False)
+    return Failure(phase, printable(getattr(error, "strerror", None) or type(error).__name__))
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """What another machine said, fit for one line: control characters escaped, at most `limit` characters."""
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text[:limit])
+    return shown + ("..." if len(text) > limit else "")
