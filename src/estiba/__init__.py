@@ -1,0 +1,75 @@
+"""estiba: a container engine that is a Python library.
+
+The names below are the library's face. Each is loaded when it is first used, so that ``import estiba`` costs nothing and the
+command line pays only for the verb that was called (PEP 562).
+
+    >>> import estiba
+    >>> settings = estiba.load_settings()
+    >>> store = estiba.Store.open(settings)
+    >>> estiba.pull(store, settings, "alpine").id
+    >>> process = estiba.spawn(store, settings, estiba.RunOptions("alpine", ["true"]))
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings as Settings
+    from estiba.config.settings import load as load_settings
+    from estiba.engine.images import images as images
+    from estiba.engine.inspect import inspect as inspect
+    from estiba.engine.load import load as load
+    from estiba.engine.pull import pull as pull
+    from estiba.engine.push import push as push
+    from estiba.engine.rmi import rmi as rmi
+    from estiba.engine.run import run as run
+    from estiba.engine.save import save as save
+    from estiba.engine.stack import stack as stack
+    from estiba.engine.tag import tag as tag
+    from estiba.errors import EstibaError as EstibaError
+    from estiba.oci.reference import Reference as Reference
+    from estiba.oci.reference import parse_reference as parse_reference
+    from estiba.runtime.options import RunOptions as RunOptions
+    from estiba.store.layout import Store as Store
+
+__version__ = "0.1.0"
+
+# name -> (module, its name there)
+_FACE = {
+    "EstibaError": ("estiba.errors", "EstibaError"),
+    "Reference": ("estiba.oci.reference", "Reference"),
+    "RunOptions": ("estiba.runtime.options", "RunOptions"),
+    "Settings": ("estiba.config.settings", "Settings"),
+    "Store": ("estiba.store.layout", "Store"),
+    "images": ("estiba.engine.images", "images"),
+    "inspect": ("estiba.engine.inspect", "inspect"),
+    "load": ("estiba.engine.load", "load"),
+    "load_settings": ("estiba.config.settings", "load"),
+    "parse_reference": ("estiba.oci.reference", "parse_reference"),
+    "pull": ("estiba.engine.pull", "pull"),
+    "push": ("estiba.engine.push", "push"),
+    "rmi": ("estiba.engine.rmi", "rmi"),
+    "run": ("estiba.engine.run", "run"),
+    "save": ("estiba.engine.save", "save"),
+    "stack": ("estiba.engine.stack", "stack"),
+    "tag": ("estiba.engine.tag", "tag"),
+}
+
+__all__ = ["__version__", *_FACE]
+
+
+def __getattr__(name: str) -> object:
+    place = _FACE.get(name)
+    if place is None:
+        raise AttributeError(f"module 'estiba' has no attribute {name!r}")
+    import sys
+
+    module, member = place
+    __import__(module)
+    value: object = getattr(sys.modules[module], member)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

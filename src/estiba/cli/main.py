@@ -1,0 +1,295 @@
+"""The command line's entry: which verb lives in which module, and how failures become messages and exit codes.
+
+Exit codes are Docker's: the container's own for ``run``; 126 cannot execute, 127 not found, 125 usage errors and ``run``'s own
+failures, 130 interrupted, 1 otherwise.
+
+This module is on the start path of ``run``: a verb's module is imported when it is called, and nothing before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from estiba.cli import output
+from estiba.cli.arguments import Command, Flag, nearest, parse, switch
+from estiba.cli.context import Context
+from estiba.errors import EstibaError, InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+    from typing import NoReturn
+
+    from estiba.cli.arguments import Invocation
+
+# Words after `estiba` -> module in estiba.cli that holds the COMMAND. A dictionary is a group.
+VERBS: dict[str, str | dict[str, str]] = {
+    "run": "run",
+    "pull": "pull",
+    "push": "push",
+    "images": "images",
+    "import": "import_",
+    "load": "load",
+    "save": "save",
+    "tag": "tag",
+    "rmi": "rmi",
+    "history": "history",
+    "inspect": "inspect",
+    "bundle": "bundle",
+    "login": "login",
+    "logout": "logout",
+    "info": "info",
+    "doctor": "doctor",
+    "version": "version",
+    "completion": "completion",
+    "container": {"run": "run"},
+    "image": {
+        "ls": "images",
+        "list": "images",
+        "pull": "pull",
+        "push": "push",
+        "import": "import_",
+        "load": "load",
+        "save": "save",
+        "tag": "tag",
+        "rm": "rmi",
+        "remove": "rmi",
+        "history": "history",
+        "inspect": "inspect",
+        "prune": "prune",
+        "tree": "tree",
+        "stack": "stack",
+        "from-host": "from_host",
+    },
+    "system": {"df": "df", "check": "check", "info": "info", "prune": "system_prune"},
+    "__complete": "complete",
+}
+
+GROUPS = {
+    "container": "Manage containers",
+    "image": "Manage images",
+    "system": "Manage the store and this machine",
+}
+
+
+def _global_command() -> Command:
+    return Command(
+        "",
+        "A container engine without a daemon: images in layers, containers on this machine's kernel",
+        _no_verb,
+        usage="COMMAND",
+        sections={
+            "Global options": [
+                Flag("config", "Configuration file", value="file", complete="file"),
+                switch("debug", "Show a traceback when something fails", short="D"),
+                Flag("root", "Folder of the store (also ESTIBA_ROOT)", value="folder", complete="folder"),
+                switch("version", "Show the version", short="v"),
+            ]
+        },
+        most=None,
+        interspersed=False,
+    )
+
+
+def _no_verb(context: Context, found: Invocation) -> int:
+    from estiba.cli.help import welcome
+
+    output.write(welcome())
+    return 0
+
+
+def load(module: str) -> Command:
+    """The `Command` of a verb's module in this package."""
+    __import__("estiba.cli." + module)
+    command = sys.modules["estiba.cli." + module].COMMAND
+    assert isinstance(command, Command)
+    return command
+
+
+def find(words: Sequence[str]) -> tuple[Command | str, list[str]]:
+    """The command that the words call, and the words that are left for it.
+
+    The name of a group alone, or with ``--help``, gives the name. Raises InvalidArgument for an unknown word.
+    """
+    table: Mapping[str, str | dict[str, str]] = VERBS
+    path = ""
+    for at, word in enumerate(words):
+        entry = table.get(word)
+        if entry is None:
+            if path and word in ("--help", "-h"):
+                return path, []
+            raise _unknown_verb(path, word, table)
+        if isinstance(entry, str):
+            return load(entry), list(words[at + 1 :])
+        path, table = word, entry
+    return path, []
+
+
+def _unknown_verb(path: str, word: str, table: Mapping[str, object]) -> InvalidArgument:
+    said = f"estiba {path}".rstrip()
+    near = nearest(word, [known for known in table if known[0] != "_"])
+    kind = "flag" if word[:1] == "-" else "command"
+    hint = f"did you mean '{said} {near}'?" if near else f"see '{said} --help'"
+    return InvalidArgument(f"cannot parse '{said}': unknown {kind} {word!r}", hint=hint)
+
+
+def main(words: Sequence[str]) -> int:
+    """Carry out one command line and return its exit code.
+
+    Parameter: `words`, the arguments after the program's name. Nothing is raised but SystemExit and what is a bug.
+    """
+    _guard_standard_descriptors()
+    context = Context(debug="--debug" in words[:1] or "-D" in words[:1])
+    verb = "estiba"
+    failure_code = 125
+    try:
+        everywhere = _global_command()
+        first = parse(everywhere, words)
+        context = Context(
+            root=first.string("root") if first.given("root") else None,
+            config=first.string("config") if first.given("config") else None,
+            debug=first.switch("debug"),
+        )
+        if first.help or first.switch("version") or not first.arguments:
+            return _answer_itself(first, everywhere)
+        command, rest = find(first.arguments)
+        if isinstance(command, str):
+            return _show_group(command)
+        failure_code, verb = command.failure, f"estiba {command.name}"
+        return _call(command, rest, context)
+    except EstibaError as error:
+        return _report(error, failure_code, context)
+    except output.OutputError as error:
+        return _report_output(error.cause)
+    except OSError as error:
+        return _report_system(error, verb, failure_code, context)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _answer_itself(first: Invocation, everywhere: Command) -> int:
+    """``--help``, ``--version``, or no verb at all."""
+    if first.switch("version"):
+        from estiba.cli.version import version_line
+
+        output.write(version_line() + "\n")
+    elif first.help:
+        from estiba.cli.help import overview
+
+        output.write(overview(everywhere))
+    else:
+        return _no_verb(Context(), first)
+    return 0
+
+
+def _show_group(name: str) -> int:
+    from estiba.cli.help import group
+
+    output.write(group(name))
+    return 0
+
+
+def _call(command: Command, words: Sequence[str], context: Context) -> int:
+    found = parse(command, words)
+    if found.help:
+        from estiba.cli.help import command_help
+
+        output.write(command_help(command))
+        return 0
+    for warning in found.warnings:
+        output.warn(warning)
+    return command.run(context, found)
+
+
+def _report(error: EstibaError, failure_code: int, context: Context) -> int:
+    _show_traceback(context)
+    output.failure(error.message, error.hint)
+    return failure_code if error.exit_code == 1 else error.exit_code
+
+
+def _report_output(error: OSError) -> int:
+    """A reader that went away (``| head``) needs no message; a full disk does."""
+    if not isinstance(error, BrokenPipeError):
+        output.failure(f"cannot write standard output: write error: {error.strerror}")
+    return 1
+
+
+def _report_system(error: OSError, verb: str, failure_code: int, context: Context) -> int:
+    """An error of the system that no room below gave a better name."""
+    import errno
+
+    _show_traceback(context)
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    cause, hint = error.strerror or str(error), None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        cause += f" ({_free_space(path, context)})"
+        hint = "'estiba system df' shows what takes space, 'estiba image prune' frees some"
+    output.failure(f"cannot finish '{verb}': " + (f"{path}: {cause}" if path else cause), hint)
+    return failure_code
+
+
+def _free_space(path: str, context: Context) -> str:
+    """What is left where the write failed: bytes and inodes, since either may have run out."""
+    place = path or context.settings.root
+    while place and place != "/":
+        try:
+            left = os.statvfs(place)
+        except OSError:
+            place = os.path.dirname(place)
+            continue
+        return f"{left.f_bavail * left.f_frsize} bytes and {left.f_favail} inodes are free on {place}"
+    return "free space unknown"
+
+
+def _show_traceback(context: Context) -> None:
+    if context.debug:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _guard_standard_descriptors() -> None:
+    """Make sure that descriptors 0, 1 and 2 are open, so that no file of the store is ever opened as one of them.
+
+    A closed standard input reads as empty; a closed output fails with EBADF when something is written, as it should.
+    """
+    for descriptor, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is the one that is missing.
+            os.set_inheritable(os.open("/dev/null", flags), True)
+
+
+def entry() -> NoReturn:
+    """The program: read sys.argv, run, exit."""
+    sys.exit(main(sys.argv[1:]))
+
+
+class _OtherFolders:
+    """The last finder: brings in the interpreter's other package folders when a module was not found without them.
+
+    The launcher starts Python with ``-S`` and one folder. A dependency that the system had already (pip then installs none) is in
+    another one. Nothing on the start path gets here.
+    """
+
+    done = False
+
+    @classmethod
+    def find_spec(cls, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        if path is not None or cls.done:
+            return None
+        cls.done = True
+        import site
+        from importlib.machinery import PathFinder
+
+        site.main()
+        return PathFinder.find_spec(name)
+
+
+def isolated() -> NoReturn:
+    """The program as the launcher starts it, with ``python -I -S``."""
+    sys.meta_path.append(_OtherFolders)
+    entry()

@@ -1,0 +1,114 @@
+"""Lists on standard output: Docker's columns, ``--format`` and ``--quiet``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from unicodedata import combining, east_asian_width
+
+from estiba.cli import output
+from estiba.cli.arguments import Flag
+
+# Docker's tabwriter: cells at least 10 wide, 3 spaces between them (cli/command/formatter/formatter.go).
+_LEAST_WIDTH = 10
+_PADDING = 3
+
+
+def format_flag(what: str = "Go template") -> Flag:
+    """``--format`` for a list."""
+    return Flag("format", f"'table', 'table TEMPLATE', 'json' or a {what} for each line", value="template")
+
+
+def cell_width(text: str) -> int:
+    """Columns of the terminal that `text` takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def aligned(rows: Sequence[Sequence[str]], *, least: int = _LEAST_WIDTH) -> list[str]:
+    """Lines with their cells under each other; the last cell of a line is not padded."""
+    shown = [[output.escape(cell) for cell in row] for row in rows]
+    widths: list[int] = []
+    for row in shown:
+        for at, cell in enumerate(row[:-1]):
+            need = max(least, cell_width(cell) + _PADDING)
+            if at == len(widths):
+                widths.append(need)
+            widths[at] = max(widths[at], need)
+    return ["".join(cell + " " * (widths[at] - cell_width(cell)) for at, cell in enumerate(row[:-1])) + row[-1] for row in shown]
+
+
+def show(
+    rows: Sequence[object],
+    columns: Mapping[str, str],
+    *,
+    default: Sequence[str] | None = None,
+    form: str = "",
+) -> None:
+    """Write a list of objects as a table, as JSON lines or through a template.
+
+    Parameters:
+        rows: objects whose attributes are the fields.
+        columns: field -> heading, for every field that there is.
+        default: the fields of the usual table, if not all.
+        form: the value of ``--format``.
+    Raises InvalidArgument for a wrong template, also when there are no rows.
+    """
+    if form == "json":
+        _show_json(rows, columns)
+    elif form in ("", "table"):
+        fields = list(default or columns)
+        _show_table([[columns[field] for field in fields], *([_cell(row, field) for field in fields] for row in rows)])
+    else:
+        _show_template(rows, columns, form)
+
+
+def _cell(row: object, field: str) -> str:
+    from estiba.cli.template_functions import to_text
+
+    return to_text(getattr(row, field))
+
+
+def _show_json(rows: Sequence[object], columns: Mapping[str, str]) -> None:
+    from estiba.cli.template_functions import to_json
+
+    output.raw("".join(to_json({field: getattr(row, field) for field in sorted(columns)}) + "\n" for row in rows))
+
+
+def _show_template(rows: Sequence[object], columns: Mapping[str, str], form: str) -> None:
+    from estiba.cli.template import Template
+
+    source = form.removeprefix("table").strip(" ") if form.startswith("table ") else form
+    template = Template(source.replace("\\t", "\t").replace("\\n", "\n"))
+    heading = template.render(_Headings(columns))  # names a wrong field even when there are no rows
+    texts = [template.render(row) for row in rows]
+    if form.startswith("table "):
+        _show_table([text.split("\t") for text in (heading, *texts)])
+    else:
+        output.raw("".join(text + "\n" for text in texts))
+
+
+class _Headings(dict[str, object]):
+    """The headings as an object of the template; a row's methods (``.Label "k"``) give their argument."""
+
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        super().__init__(columns)
+        self["Label"] = lambda key: str(key)
+
+
+def _show_table(rows: Sequence[Sequence[str]]) -> None:
+    lines = aligned(rows)
+    if output.has_colour(output.STDOUT):
+        lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
+    output.write("".join(line.rstrip() + "\n" for line in lines))
+
+
+def size(count: int) -> str:
+    """Bytes in Docker's wording: decimal units, three significant digits (go-units, ``HumanSizeWithPrecision``)."""
+    value = float(count)
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    for unit in units:
+        if value < 1000 or unit == units[-1]:
+            return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"
+        value /= 1000
+    return f"{count}B"
