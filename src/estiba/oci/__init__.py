@@ -1,0 +1,1 @@
+"""Pure data of the OCI specifications (image, distribution, runtime): strict readers, no I/O."""
