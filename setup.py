@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 from setuptools import setup  # first: it brings distutils on Pythons without it
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -26,10 +27,10 @@ HELPER = HERE / "helper"
 PROGRAMS = HERE / "src" / "estiba" / "_bin"
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s"]
 # Includes a header of the kernel: musl-gcc knows none by itself, and without it the helper cannot be compiled.
-PROBE = "#include <stdio.h>\n#include <linux/mount.h>\nint main(void) { return puts(\"ok\") < 0; }\n"
+PROBE = '#include <stdio.h>\n#include <linux/mount.h>\nint main(void) { return puts("ok") < 0; }\n'
 
 
-def fail(cause: str, hint: str) -> None:
+def fail(cause: str, hint: str) -> NoReturn:
     """Ends the build with one clear line; a traceback would bury it."""
     sys.exit(f"estiba: cannot compile its C programs: {cause}\nhint: {hint}")
 
@@ -63,7 +64,6 @@ def compiler() -> list[str]:
     if not any(shutil.which(command[0]) for command in candidates):
         fail(f"no C compiler (looked for {tried})", "as root: apt-get install gcc libc6-dev linux-libc-dev make")
     fail(f"no static program can be linked (tried {tried})", "as root: apt-get install musl-tools linux-libc-dev")
-    raise AssertionError  # fail() does not return
 
 
 def call(command: list[str], what: str) -> None:
