@@ -1,0 +1,439 @@
+"""The operations of a plan, made by tools/generate_ops.py from helper/ops.toml. Edit that file, not this one."""
+
+# ruff: noqa: A002, PLR0917 - the arguments have the names and the order of the wire
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Value = int | str | bytes | Sequence[str | bytes]
+    Op = tuple[Value, ...]
+
+VERSION = 1
+
+# code -> name, side, types of the arguments (u: 32 bit, q: 64 bit, s: string, b: bytes, l: list), their names
+SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
+    1: ("slot", "host", "uus", ("number", "descriptor", "path")),
+    2: ("user_namespace", "host", "lluss", ("uid_map", "gid_map", "setgroups", "newuidmap", "newgidmap")),
+    3: ("namespaces", "host", "q", ("flags",)),
+    4: ("idmap", "host", "uu", ("slot", "recursive")),
+    5: ("cgroup", "host", "u", ("slot",)),
+    6: ("streams", "host", "uuuu", ("kind", "stdin", "rows", "columns")),
+    7: ("client", "host", "uu", ("attached", "signal_proxy")),
+    8: ("log", "host", "u", ("slot",)),
+    9: ("status", "host", "u", ("slot",)),
+    10: ("report", "host", "u", ("slot",)),
+    11: ("trace", "host", "u", ("slot",)),
+    12: ("stop_signal", "host", "u", ("number",)),
+    13: ("listen", "host", "us", ("slot", "name")),
+    32: ("overlay", "container", "uluuq", ("layers", "lowers", "upper", "volatile", "flags")),
+    33: ("root", "container", "uq", ("slot", "flags")),
+    34: ("mount", "container", "ssql", ("fstype", "target", "flags", "options")),
+    35: ("bind", "container", "usquq", ("slot", "target", "flags", "recursive", "propagation")),
+    36: ("host_bind", "container", "ssqu", ("source", "target", "flags", "recursive")),
+    37: ("directory", "container", "su", ("path", "mode")),
+    38: ("symlink", "container", "ss", ("target", "path")),
+    39: ("file", "container", "sub", ("path", "mode", "content")),
+    40: ("console", "container", "", ()),
+    41: ("mask", "container", "s", ("path",)),
+    42: ("readonly", "container", "s", ("path",)),
+    43: ("hostname", "container", "s", ("name",)),
+    44: ("domainname", "container", "s", ("name",)),
+    45: ("loopback", "container", "", ()),
+    46: ("sysctl", "container", "ss", ("path", "value")),
+    47: ("pivot", "container", "", ()),
+    48: ("rlimit", "container", "uqq", ("resource", "soft", "hard")),
+    49: ("oom_score_adj", "container", "q", ("value",)),
+    50: ("bounding", "container", "q", ("capabilities",)),
+    51: ("user", "container", "sluu", ("user", "groups", "umask", "home")),
+    52: ("capabilities", "container", "qqqq", ("effective", "permitted", "inheritable", "ambient")),
+    53: ("no_new_privileges", "container", "", ()),
+    54: ("seccomp", "container", "bq", ("filter", "flags")),
+    55: ("working_directory", "container", "s", ("path",)),
+    56: ("init", "container", "", ()),
+    57: ("execute", "container", "ll", ("arguments", "environment")),
+    96: ("forget", "after", "us", ("slot", "name")),
+    97: ("discard", "after", "usu", ("slot", "name", "trash")),
+    98: ("remove_cgroup", "after", "us", ("slot", "name")),
+    256: ("unpack_layer", "unpack", "sqq", ("folder", "bytes", "inodes")),
+    257: ("unpack_directory", "unpack", "s", ("path",)),
+    258: ("unpack_file", "unpack", "suuuqub", ("path", "mode", "uid", "gid", "mtime", "nanoseconds", "content")),
+    259: ("unpack_open", "unpack", "s", ("path",)),
+    260: ("unpack_data", "unpack", "qb", ("offset", "content")),
+    261: ("unpack_close", "unpack", "quuuqu", ("size", "mode", "uid", "gid", "mtime", "nanoseconds")),
+    262: ("unpack_known", "unpack", "ss", ("path", "key")),
+    263: ("unpack_link", "unpack", "ss", ("path", "target")),
+    264: ("unpack_symlink", "unpack", "ssuuqu", ("path", "target", "uid", "gid", "mtime", "nanoseconds")),
+    265: ("unpack_fifo", "unpack", "suuuqu", ("path", "mode", "uid", "gid", "mtime", "nanoseconds")),
+    266: ("unpack_whiteout", "unpack", "s", ("path",)),
+    267: ("unpack_xattr", "unpack", "ssb", ("path", "name", "value")),
+    268: ("unpack_attributes", "unpack", "suuuqu", ("path", "mode", "uid", "gid", "mtime", "nanoseconds")),
+    269: ("unpack_erase", "unpack", "su", ("path", "directory")),
+    270: ("unpack_keep", "unpack", "su", ("path", "number")),
+    271: ("unpack_sync", "unpack", "", ()),
+    272: ("unpack_share", "unpack", "ss", ("path", "key")),
+    273: ("unpack_read", "unpack", "sqq", ("path", "offset", "length")),
+    274: ("unpack_stat", "unpack", "s", ("path",)),
+}
+
+NAMES: dict[int, str] = {code: entry[0] for code, entry in SCHEMA.items()}
+
+
+def slot(number: int, descriptor: int, path: str | bytes) -> Op:
+    """Binds slot `number` to an inherited descriptor. `path` is where the object was opened: a helper that may not
+    clone another mount namespace's mounts opens it again there and refuses it when device and inode differ. Empty
+    for descriptors that are only read or written.
+    """
+    return (1, number, descriptor, path)
+
+
+def user_namespace(
+    uid_map: Sequence[str | bytes],
+    gid_map: Sequence[str | bytes],
+    setgroups: int,
+    newuidmap: str | bytes,
+    newgidmap: str | bytes,
+) -> Op:
+    """Clones the container into a new user namespace. Maps are lines `inside outside count`; setgroups 0 writes deny.
+    With both program paths set the maps are written by newuidmap(1) and newgidmap(1), else by the helper.
+    """
+    return (2, uid_map, gid_map, setgroups, newuidmap, newgidmap)
+
+
+def namespaces(flags: int) -> Op:
+    """CLONE_NEW* flags of the other namespaces that the container gets of its own (clone(2))."""
+    return (3, flags)
+
+
+def idmap(slot: int, recursive: int) -> Op:
+    """The slot's tree reaches the container through an idmapped mount with the container's own user namespace
+    (mount_setattr(2)): id n on disk is id n inside. Needs privilege over the file system.
+    """
+    return (4, slot, recursive)
+
+
+def cgroup(slot: int) -> Op:
+    """The container's first process joins the cgroup whose directory is the slot, before it runs (cgroup.procs)."""
+    return (5, slot)
+
+
+def streams(kind: int, stdin: int, rows: int, columns: int) -> Op:
+    """What the program's streams are: kind 0 null, 1 pipes, 2 a pseudo-terminal made in the container's own devpts.
+    stdin 1 keeps standard input open for clients.
+    """
+    return (6, kind, stdin, rows, columns)
+
+
+def client(attached: int, signal_proxy: int) -> Op:
+    """Attached 1: the calling process stays as the first client, copies the streams, forwards signals and terminal
+    size, and exits with the program's status. attached 0: it exits 0 once the program was executed.
+    """
+    return (7, attached, signal_proxy)
+
+
+def log(slot: int) -> Op:
+    """The monitor appends the program's output to the slot's file in the CRI log format."""
+    return (8, slot)
+
+
+def status(slot: int) -> Op:
+    """Keeper and monitor hold flock(2) LOCK_EX on the slot's file as long as one of them lives, and append the lines
+    `running ...` and `exited ...` (PROTOCOL.md).
+    """
+    return (9, slot)
+
+
+def report(slot: int) -> Op:
+    """A failure to launch is written to the slot as one record instead of standard error; success writes nothing."""
+    return (10, slot)
+
+
+def trace(slot: int) -> Op:
+    """Each step's name and CLOCK_MONOTONIC nanoseconds are written to the slot as lines, for `run --explain`."""
+    return (11, slot)
+
+
+def stop_signal(number: int) -> Op:
+    """The signal that a client's SIGTERM becomes when the program is asked to stop."""
+    return (12, number)
+
+
+def listen(slot: int, name: str | bytes) -> Op:
+    """The monitor binds a SOCK_SEQPACKET socket `name` in the slot's directory, where later clients attach."""
+    return (13, slot, name)
+
+
+def overlay(layers: int, lowers: Sequence[str | bytes], upper: int, volatile: int, flags: int) -> Op:
+    """The root: an overlay of `lowers` (paths beneath the layers slot, topmost first) under `upper/` and `work/` of
+    the upper slot; upper 0xffffffff means a read-only root without an upper. `flags` are MOUNT_ATTR_*. Always
+    userxattr.
+    """
+    return (32, layers, lowers, upper, volatile, flags)
+
+
+def root(slot: int, flags: int) -> Op:
+    """The root: a recursive bind of the slot's directory."""
+    return (33, slot, flags)
+
+
+def mount(fstype: str | bytes, target: str | bytes, flags: int, options: Sequence[str | bytes]) -> Op:
+    """A new file system (fsopen(2)) attached at `target`, which is resolved in the container's root and made when
+    missing. `flags` are MOUNT_ATTR_*; options are `key` or `key=value`.
+    """
+    return (34, fstype, target, flags, options)
+
+
+def bind(slot: int, target: str | bytes, flags: int, recursive: int, propagation: int) -> Op:
+    """The slot's tree or file attached at `target`, which is made as a directory or file when missing. `flags` are
+    MOUNT_ATTR_* to set; propagation is 0 or MS_PRIVATE, MS_SLAVE, MS_SHARED (with MS_REC).
+    """
+    return (35, slot, target, flags, recursive, propagation)
+
+
+def host_bind(source: str | bytes, target: str | bytes, flags: int, recursive: int) -> Op:
+    """A path of the host as the helper's own mount namespace shows it (device nodes, host /proc and /sys), attached at
+    `target`. Never used for a path that an image or a container can choose.
+    """
+    return (36, source, target, flags, recursive)
+
+
+def directory(path: str | bytes, mode: int) -> Op:
+    """Makes a directory (and its parents) in the container's root when it is missing."""
+    return (37, path, mode)
+
+
+def symlink(target: str | bytes, path: str | bytes) -> Op:
+    """Makes a symbolic link; one that is there already is left."""
+    return (38, target, path)
+
+
+def file(path: str | bytes, mode: int, content: bytes) -> Op:
+    """Makes or replaces a regular file; the path's last component is never followed."""
+    return (39, path, mode, content)
+
+
+def console() -> Op:
+    """Opens the pseudo-terminal of `streams` kind 2 in the container's devpts, hands its master to the monitor and
+    binds its slave at /dev/console. After /dev/pts is mounted.
+    """
+    return (40,)
+
+
+def mask(path: str | bytes) -> Op:
+    """Hides a path: a directory under an empty read-only tmpfs, a file under /dev/null. A missing path is left."""
+    return (41, path)
+
+
+def readonly(path: str | bytes) -> Op:
+    """Makes a path read-only by a bind of itself. A missing path is left."""
+    return (42, path)
+
+
+def hostname(name: str | bytes) -> Op:
+    """Sethostname(2)."""
+    return (43, name)
+
+
+def domainname(name: str | bytes) -> Op:
+    """Setdomainname(2)."""
+    return (44, name)
+
+
+def loopback() -> Op:
+    """Brings the loopback interface of the container's own network namespace up."""
+    return (45,)
+
+
+def sysctl(path: str | bytes, value: str | bytes) -> Op:
+    """Writes below /proc/sys through the procfs that the helper mounted itself (RESOLVE_NO_XDEV, PROC_SUPER_MAGIC)."""
+    return (46, path, value)
+
+
+def pivot() -> Op:
+    """Pivot_root(2) into the root and detaches the host's tree."""
+    return (47,)
+
+
+def rlimit(resource: int, soft: int, hard: int) -> Op:
+    """Setrlimit(2); all ones is RLIM_INFINITY."""
+    return (48, resource, soft, hard)
+
+
+def oom_score_adj(value: int) -> Op:
+    """Writes /proc/self/oom_score_adj through the helper's own procfs."""
+    return (49, value)
+
+
+def bounding(capabilities: int) -> Op:
+    """Drops every capability outside the mask from the bounding set (and clears the ambient set)."""
+    return (50, capabilities)
+
+
+def user(user: str | bytes, groups: Sequence[str | bytes], umask: int, home: int) -> Op:
+    """Becomes `user` (Docker's grammar: name|uid[:group|gid], resolved through the container's own /etc/passwd and
+    /etc/group by the helper's parser) with its supplementary groups and `groups`. home 1 sets HOME from passwd
+    where the environment lacks it.
+    """
+    return (51, user, groups, umask, home)
+
+
+def capabilities(effective: int, permitted: int, inheritable: int, ambient: int) -> Op:
+    """Capset(2) and the ambient set. For a user that is not root only what `ambient` or the caller asked for stays."""
+    return (52, effective, permitted, inheritable, ambient)
+
+
+def no_new_privileges() -> Op:
+    """PR_SET_NO_NEW_PRIVS."""
+    return (53,)
+
+
+def seccomp(filter: bytes, flags: int) -> Op:
+    """Loads the filter (an array of struct sock_filter)."""
+    return (54, filter, flags)
+
+
+def working_directory(path: str | bytes) -> Op:
+    """Chdir(2), made when missing; getcwd(2) must begin with a slash afterwards. Before `user` it is made as root,
+    after it the new user must be able to enter it.
+    """
+    return (55, path)
+
+
+def init() -> Op:
+    """The helper stays as PID 1, reaps, forwards signals, and runs the program as its child."""
+    return (56,)
+
+
+def execute(arguments: Sequence[str | bytes], environment: Sequence[str | bytes]) -> Op:
+    """Execve(2); arguments[0] without a slash is looked up in the environment's PATH. Last of the container's
+    operations.
+    """
+    return (57, arguments, environment)
+
+
+def forget(slot: int, name: str | bytes) -> Op:
+    """Unlinks `name` in the slot's directory before the exit is reported; a missing one is left."""
+    return (96, slot, name)
+
+
+def discard(slot: int, name: str | bytes, trash: int) -> Op:
+    """Renames `name` of the slot's directory into the trash slot before the exit is reported, and removes it there
+    behind it.
+    """
+    return (97, slot, name, trash)
+
+
+def remove_cgroup(slot: int, name: str | bytes) -> Op:
+    """Removes the cgroup directory `name` of the slot's directory, after killing what is left in it."""
+    return (98, slot, name)
+
+
+def unpack_layer(folder: str | bytes, bytes: int, inodes: int) -> Op:
+    """First record: the tree is `ingest/<folder>/fs` of the store in slot 0, which is made by the sender. `bytes` and
+    `inodes` are the budget; one more is an error (EDQUOT).
+    """
+    return (256, folder, bytes, inodes)
+
+
+def unpack_directory(path: str | bytes) -> Op:
+    """Makes a directory, for now with mode 0700; `unpack_attributes` at the end gives it its own."""
+    return (257, path)
+
+
+def unpack_file(path: str | bytes, mode: int, uid: int, gid: int, mtime: int, nanoseconds: int, content: bytes) -> Op:
+    """Makes a regular file with all its content."""
+    return (258, path, mode, uid, gid, mtime, nanoseconds, content)
+
+
+def unpack_open(path: str | bytes) -> Op:
+    """Begins a regular file whose content follows in `unpack_data`; `unpack_close` ends it, and nothing else comes
+    between.
+    """
+    return (259, path)
+
+
+def unpack_data(offset: int, content: bytes) -> Op:
+    """Content of the open file at an offset; what is left out is a hole."""
+    return (260, offset, content)
+
+
+def unpack_close(size: int, mode: int, uid: int, gid: int, mtime: int, nanoseconds: int) -> Op:
+    """Ends the open file at `size` bytes and gives it its metadata."""
+    return (261, size, mode, uid, gid, mtime, nanoseconds)
+
+
+def unpack_known(path: str | bytes, key: str | bytes) -> Op:
+    """A hard link to the store's file `files/<first two characters of key>/<key>`, which has this path, metadata and
+    content.
+    """
+    return (262, path, key)
+
+
+def unpack_link(path: str | bytes, target: str | bytes) -> Op:
+    """A hard link to an entry of this tree."""
+    return (263, path, target)
+
+
+def unpack_symlink(path: str | bytes, target: str | bytes, uid: int, gid: int, mtime: int, nanoseconds: int) -> Op:
+    """Makes a symbolic link with any target."""
+    return (264, path, target, uid, gid, mtime, nanoseconds)
+
+
+def unpack_fifo(path: str | bytes, mode: int, uid: int, gid: int, mtime: int, nanoseconds: int) -> Op:
+    """Makes a named pipe."""
+    return (265, path, mode, uid, gid, mtime, nanoseconds)
+
+
+def unpack_whiteout(path: str | bytes) -> Op:
+    """Makes overlay's mark of a removed name: a character device 0:0."""
+    return (266, path)
+
+
+def unpack_xattr(path: str | bytes, name: str | bytes, value: bytes) -> Op:
+    """Sets an extended attribute of an entry, never of what a symbolic link points to (lsetxattr(2))."""
+    return (267, path, name, value)
+
+
+def unpack_attributes(path: str | bytes, mode: int, uid: int, gid: int, mtime: int, nanoseconds: int) -> Op:
+    """Gives a directory its owner, mode and time. At the end, when nothing more is made in it."""
+    return (268, path, mode, uid, gid, mtime, nanoseconds)
+
+
+def unpack_erase(path: str | bytes, directory: int) -> Op:
+    """Removes one entry: a later entry of the archive takes its place."""
+    return (269, path, directory)
+
+
+def unpack_keep(path: str | bytes, number: int) -> Op:
+    """Moves a regular file to `kept/<number>` beside the tree: a later entry replaces it, but the archive cannot be
+    rebuilt without its content.
+    """
+    return (270, path, number)
+
+
+def unpack_sync() -> Op:
+    """Syncfs(2), then the line `synced` on standard output: all that was sent is on the disk."""
+    return (271,)
+
+
+def unpack_share(path: str | bytes, key: str | bytes) -> Op:
+    """Enters a file of the tree into `files/` under `key`. After `unpack_sync`, so that no name there ever shows
+    content that a power cut can take away. One that is there already, or a full link count, is left.
+    """
+    return (272, path, key)
+
+
+def unpack_read(path: str | bytes, offset: int, length: int) -> Op:
+    """Only of `estiba-init read`: answers with u32 errno and, when that is 0, exactly `length` bytes of the regular
+    file from `offset`. Slot 0 is the layer's folder; the path begins with `fs/` or `kept/`.
+    """
+    return (273, path, offset, length)
+
+
+def unpack_stat(path: str | bytes) -> Op:
+    """Only of `estiba-init read`: answers with u32 errno and, when that is 0, u32 mode, u32 uid, u32 gid, u64 size,
+    s64 mtime, u32 nanoseconds, u32 length, and a symbolic link's target of that length.
+    """
+    return (274, path)
