@@ -42,14 +42,18 @@ class Authorizer:
     """What one registry wants to see in `Authorization`, learned from its challenges.
 
     Parameters: `registry`, its name in references (for credentials and messages); `origin`; `credentials`, asked only when the
-    registry wants a credential, and once; `fetch`, the way to the token realm.
+    registry wants a credential, and once; `fetch`, the way to the token realm; `realms`, hosts that the configuration trusts with
+    credentials although they are of another domain.
     """
 
-    def __init__(self, registry: str, origin: Origin, credentials: CredentialSource, fetch: Fetch) -> None:
+    def __init__(
+        self, registry: str, origin: Origin, credentials: CredentialSource, fetch: Fetch, realms: Sequence[str] = ()
+    ) -> None:
         self._registry = registry
         self._origin = origin
         self._source = credentials
         self._fetch = fetch
+        self._realms = realms
         self._credential: Credential | None = None
         self._asked = False
         self._basic = False
@@ -82,9 +86,8 @@ class Authorizer:
                 return current  # another thread has been here
             known = self._bearer is not None or self._basic
             self._learn(challenges)
-            if used is not None and known:
-                if self._bearer is None or self._tokens.pop(tuple(scopes), None) is None:
-                    raise self._refused("the registry refuses the credentials")
+            if used is not None and known and (self._bearer is None or self._tokens.pop(tuple(scopes), None) is None):
+                raise self._refused("the registry refuses the credentials")
             header = self.header(scopes)
             if header is None or header == used:
                 raise self._refused("the registry refuses the credentials")
@@ -133,10 +136,11 @@ class Authorizer:
         if origin.scheme != "https" and origin.host != self._origin.host:
             raise self._refused(f"its token realm {origin.url} is not https and another host")
         credential = self._lookup()
-        if credential is not None and not same_site(self._origin.host, origin.host):
+        listed = origin.host in self._realms or origin.authority in self._realms
+        if credential is not None and not listed and not same_site(self._origin.host, origin.host):
             raise self._refused(
                 f"its token realm is on another domain ({origin.host}), which must not see the credentials",
-                hint=f"log out from {self._registry} to use it without credentials",
+                hint=f"add {origin.host} to token-realms in the configuration file if you trust it, or log out",
             )
         return self._read_token(self._ask(origin, target, scopes, credential), origin)
 

@@ -9,10 +9,12 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from estiba.registry.certificates import describe
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Sockaddr = tuple[Any, ...]
 #: Says why an address must not be asked, or None where it may.
 AddressRule = Callable[[IPAddress], str | None]
 
@@ -47,7 +49,7 @@ def connect(host: str, port: int, timeout: float, rule: AddressRule | None) -> s
         temporary = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
         cause = getattr(error, "strerror", None) or "not a host name"
         raise Failure(f"resolving the name {host}", cause, retry=temporary) from error
-    addresses = [(family, sockaddr) for family, _, _, _, sockaddr in found]
+    addresses: list[tuple[int, Sockaddr]] = [(family, sockaddr) for family, _, _, _, sockaddr in found]
     if rule is not None:
         for _, sockaddr in addresses:
             reason = rule(ipaddress.ip_address(str(sockaddr[0]).partition("%")[0]))
@@ -56,7 +58,7 @@ def connect(host: str, port: int, timeout: float, rule: AddressRule | None) -> s
     return connect_any(_interleave(addresses), timeout, f"{host} port {port}")
 
 
-def connect_any(addresses: Sequence[tuple[int, object]], timeout: float, what: str) -> socket.socket:
+def connect_any(addresses: Sequence[tuple[int, Sockaddr]], timeout: float, what: str) -> socket.socket:
     """Try the addresses in order, a quarter of a second apart, until one is connected; the others are dropped."""
     deadline = time.monotonic() + timeout
     waiting = list(addresses)
@@ -94,11 +96,11 @@ def connect_any(addresses: Sequence[tuple[int, object]], timeout: float, what: s
     raise Failure(f"connecting to {what}", ", ".join(dict.fromkeys(causes)) or "no address", retry=not refused)
 
 
-def _begin(selector: selectors.BaseSelector, family: int, sockaddr: object) -> str | None:
+def _begin(selector: selectors.BaseSelector, family: int, sockaddr: Sockaddr) -> str | None:
     sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    code = sock.connect_ex(sockaddr)  # type: ignore[arg-type]  # typeshed cannot know the family
+    code = sock.connect_ex(sockaddr)
     if code in {0, errno.EINPROGRESS}:
         selector.register(sock, selectors.EVENT_WRITE)
         return None
@@ -112,7 +114,7 @@ def _strerror(code: int) -> str:
     return strerror(code).lower()
 
 
-def _interleave(addresses: list[tuple[int, object]]) -> list[tuple[int, object]]:
+def _interleave(addresses: list[tuple[int, Sockaddr]]) -> list[tuple[int, Sockaddr]]:
     """Alternate the families, the resolver's first choice first (RFC 8305, 4)."""
     if not addresses:
         return []
@@ -147,7 +149,7 @@ def open_tls(sock: socket.socket, host: str, context: ssl.SSLContext, timeout: f
         raise Failure(phase, "the connection was closed by the other side", plain=True) from error
 
 
-def _peer_certificate(family: int, peer: object, host: str, timeout: float) -> bytes | None:
+def _peer_certificate(family: int, peer: Sockaddr, host: str, timeout: float) -> bytes | None:
     """The certificate that a server shows, unverified, only to say its names; nothing is sent to that server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

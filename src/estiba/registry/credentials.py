@@ -255,4 +255,5 @@ def _run_helper(helper: str, verb: str, data: bytes) -> bytes | None:
     if verb != "store" and _HELPER_HAS_NONE in done.stdout.decode(errors="replace"):
         return None
     # What it printed may hold anything, also the secret: its exit code has to do.
-    raise errors.FailedPrecondition(f"cannot run credential helper {program}: {verb} failed with exit code {done.returncode}", hint=hint)
+    cause = f"{verb} failed with exit code {done.returncode}"
+    raise errors.FailedPrecondition(f"cannot run credential helper {program}: {cause}", hint=hint)

@@ -66,5 +66,5 @@ def _load(context: ssl.SSLContext, folder: str) -> None:
                 # An empty password keeps OpenSSL from asking on the terminal.
                 context.load_cert_chain(path, stem + ".key", password="")
         except (ssl.SSLError, OSError) as error:
-            cause = error.strerror if isinstance(error, OSError) and error.strerror else "not a PEM certificate"
+            cause = "not a PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
             raise FailedPrecondition(f"cannot use certificate {path}: {cause}") from error

@@ -78,14 +78,34 @@ def parse_url(text: str, base: str | None = None) -> tuple[Origin, str]:
     return origin, (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
+@dataclass(frozen=True)
+class Request:
+    """One request as it goes out. A `BinaryIO` body is sent from its position, `length` bytes of it."""
+
+    origin: Origin
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | BinaryIO | None = None
+    length: int | None = None
+
+
 class Answer:
     """The answer to one request; `close` it, or read it to its end, so that its connection can serve again."""
 
-    def __init__(self, transport: Transport, connection: _Connection, response: http.client.HTTPResponse, origin: Origin) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+        request: Request,
+    ) -> None:
         self._transport = transport
-        self._connection: _Connection | None = connection
+        self._connection: http.client.HTTPConnection | None = connection
         self._response = response
-        self.origin = origin
+        self.origin = request.origin
+        self.method = request.method
+        self.target = request.target
         self.status = response.status
         # http.client counts what `read` leaves, but not in every version what `read1` leaves (python/cpython#113199).
         self._left = response.length
@@ -165,15 +185,6 @@ class Answer:
             self._transport.keep(self.origin, connection)
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection whose socket is made by `connect`; `used` once it has carried an exchange."""
-
-    used = False
-
-    def adopt(self, sock: socket.socket) -> None:
-        self.sock = sock
-
-
 class Transport:
     """Connections to any origin. Safe for several threads: an idle connection is lent to one of them at a time.
 
@@ -184,33 +195,23 @@ class Transport:
         self.limits = limits
         self._trust = trust
         self._proxies = proxies
-        self._idle: dict[Origin, list[_Connection]] = {}
+        self._idle: dict[Origin, list[http.client.HTTPConnection]] = {}
         self._lock = threading.Lock()
 
-    def exchange(
-        self,
-        origin: Origin,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        body: bytes | BinaryIO | None = None,
-        *,
-        length: int | None = None,
-        addresses: AddressRule | None = None,
-    ) -> Answer:
-        """Send one request and read the head of its answer.
+    def exchange(self, request: Request, addresses: AddressRule | None = None) -> Answer:
+        """Send one request and read the head of its answer; `addresses` may refuse those that the host's name has.
 
-        A `BinaryIO` body is sent from its position, `length` bytes. `addresses` may refuse the addresses a name has.
         Raises Failure.
         """
+        body = request.body
         start = body.tell() if body is not None and not isinstance(body, bytes) else 0
         while True:
-            connection = self._lend(origin)
+            connection = self._lend(request.origin)
             reused = connection is not None
             if connection is None:
-                connection = self._connect(origin, addresses)
+                connection = self._connect(request.origin, addresses)
             try:
-                return self._exchange(connection, origin, method, target, headers, body, length)
+                return self._exchange(connection, request)
             except Failure as failure:
                 connection.close()
                 # A server may close an idle connection at any time (RFC 9112, 9.3.1); that is no failure of the request.
@@ -219,48 +220,42 @@ class Transport:
                 if body is not None and not isinstance(body, bytes):
                     body.seek(start)
 
-    def _exchange(
-        self,
-        connection: _Connection,
-        origin: Origin,
-        method: str,
-        target: str,
-        headers: Mapping[str, str],
-        body: bytes | BinaryIO | None,
-        length: int | None,
-    ) -> Answer:
+    def _exchange(self, connection: http.client.HTTPConnection, request: Request) -> Answer:
+        origin, headers, target = request.origin, request.headers, request.target
         proxy = self._proxies.for_origin(origin.scheme, origin.host, origin.port)
         if proxy is not None and origin.scheme == "http":
             target = origin.url + target
             if proxy.authorization:
                 headers = {**headers, "Proxy-Authorization": proxy.authorization}
+        length = len(request.body) if isinstance(request.body, bytes) else request.length
         try:
-            connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+            connection.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
             connection.putheader("Host", origin.authority)
             for name, value in headers.items():
                 connection.putheader(name, value)
-            if isinstance(body, bytes):
-                length = len(body)
             if length is not None:
                 connection.putheader("Content-Length", str(length))
             connection.endheaders()
-            _send_body(connection, body, length)
+            _send_body(connection, request.body, length)
         except (OSError, http.client.HTTPException) as error:
-            raise _failure(error, "sending the request", self.limits.connect) from error
+            raise _failure(error, "sending the request", self.limits.read) from error
         try:
             if connection.sock is not None:
                 connection.sock.settimeout(self.limits.answer)
             response = connection.getresponse()
-            if connection.sock is not None:  # gone already when the server closes after this answer: then the old limit holds
+            if connection.sock is not None:  # gone when the server closes after this answer: the old limit then holds
                 connection.sock.settimeout(self.limits.read)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _failure(error, "waiting for the answer", self.limits.answer) from error
-        connection.used = True
         if response.status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             raise Failure("asking the proxy", "407 Proxy Authentication Required", retry=False, hint=_PROXY_HINT)
-        return Answer(self, connection, response, origin)
+        return Answer(self, connection, response, request)
 
-    def keep(self, origin: Origin, connection: _Connection) -> None:
+    def warm(self, origin: Origin) -> None:
+        """Connect to `origin` ahead of the first request; Failure says whether it speaks TLS at all."""
+        self.keep(origin, self._connect(origin, None))
+
+    def keep(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
         with self._lock:
             self._idle.setdefault(origin, []).append(connection)
 
@@ -272,12 +267,12 @@ class Transport:
                     connection.close()
             self._idle.clear()
 
-    def _lend(self, origin: Origin) -> _Connection | None:
+    def _lend(self, origin: Origin) -> http.client.HTTPConnection | None:
         with self._lock:
             idle = self._idle.get(origin)
             return idle.pop() if idle else None
 
-    def _connect(self, origin: Origin, addresses: AddressRule | None) -> _Connection:
+    def _connect(self, origin: Origin, addresses: AddressRule | None) -> http.client.HTTPConnection:
         proxy = self._proxies.for_origin(origin.scheme, origin.host, origin.port)
         if proxy is None:
             sock = connect(origin.host, origin.port, self.limits.connect, addresses)
@@ -292,8 +287,8 @@ class Transport:
             sock.close()
             raise
         sock.settimeout(self.limits.read)
-        connection = _Connection(origin.host, origin.port)
-        connection.adopt(sock)
+        connection = http.client.HTTPConnection(origin.host, origin.port)
+        connection.sock = sock
         return connection
 
 
@@ -301,7 +296,7 @@ _PROXY_HINT = "put the proxy's user and password into HTTPS_PROXY (http://user:p
 _BLOCK = 256 << 10
 
 
-def _send_body(connection: _Connection, body: bytes | BinaryIO | None, length: int | None) -> None:
+def _send_body(connection: http.client.HTTPConnection, body: bytes | BinaryIO | None, length: int | None) -> None:
     if body is None:
         return
     if isinstance(body, bytes):
