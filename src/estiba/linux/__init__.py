@@ -1,0 +1,1 @@
+"""Thin kernel facts: identifier maps, cgroups, mounts, locks, probes."""

@@ -1,0 +1,275 @@
+"""Images: a manifest, a configuration and layers that are all in the store, by name or by id. On the start path."""
+
+from __future__ import annotations
+
+from estiba.errors import Conflict, DataLoss, InvalidArgument, NotFound
+from estiba.oci.digest import ImageID, hex_of, is_hex, sha256_digest
+from estiba.oci.image_config import ImageConfig, parse_image_config
+from estiba.oci.platform import Platform, host_platform, matches
+from estiba.oci.reference import Reference, dangling, parse_reference
+from estiba.store import references
+from estiba.store.blobs import put_known_blob, read_blob
+from estiba.store.references import Target, TargetImage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from estiba.oci.digest import DiffID, Digest
+    from estiba.oci.manifest import Manifest
+    from estiba.store.layout import Store
+
+
+class Image:
+    """An image of the store.
+
+    `id`, the digest of its configuration; `manifest_digest`; `reference`, the name by which it was found; `target`, what that name
+    stands for; `platform`. `config`, `layers` (DiffIDs, lowest first) and `manifest` are read when they are asked for first.
+    """
+
+    __slots__ = ("_config", "_manifest", "id", "manifest_digest", "platform", "reference", "store", "target")
+
+    def __init__(self, store: Store, reference: Reference, target: Target, entry: TargetImage) -> None:
+        self.store = store
+        self.reference = reference
+        self.target = target
+        self.id = entry.config
+        self.manifest_digest = entry.manifest
+        self.platform = entry.platform
+        self._config: ImageConfig | None = None
+        self._manifest: Manifest | None = None
+
+    @property
+    def config(self) -> ImageConfig:
+        """The configuration. Raises NotFound, DataLoss."""
+        if self._config is None:
+            data = read_blob(self.store, _as_digest(self.id))
+            self._config = parse_image_config(data, what=f"the configuration of image {short_id(self.id)}")
+        return self._config
+
+    @property
+    def layers(self) -> list[DiffID]:
+        """The layers, lowest first."""
+        return self.config.diff_ids
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest. Raises NotFound, DataLoss."""
+        if self._manifest is None:
+            self._manifest = read_manifest(self.store, self.manifest_digest)
+        return self._manifest
+
+
+def read_manifest(store: Store, digest: Digest) -> Manifest:
+    """The manifest of an image, not of an index. Raises NotFound, DataLoss."""
+    from estiba.oci.manifest import Manifest, parse_manifest
+
+    found = parse_manifest(read_blob(store, digest), what=f"manifest {digest}")
+    if not isinstance(found, Manifest):
+        raise DataLoss(f"cannot use manifest {digest}: it is an index")
+    return found
+
+
+def short_id(image_id: ImageID | Digest) -> str:
+    """The first twelve digits of an id, as lists show it."""
+    return hex_of(image_id)[:12]
+
+
+def find(store: Store, name: str, platform: Platform | None = None) -> Image:
+    """The image that `name` means: a reference, ``repository@digest``, an id or the beginning of one.
+
+    With `platform`, the best match for it among the images of the name; without, this machine's, or the only one there is.
+    Raises NotFound, Conflict when the beginning of an id fits several images, InvalidArgument.
+    """
+    id_text = name.removeprefix("sha256:")
+    if name != id_text or (len(id_text) == 64 and is_hex(id_text)):
+        return _find_by_id(store, id_text, name, platform)
+    try:
+        reference = parse_reference(name, store.default_registry)
+    except InvalidArgument:
+        if is_hex(name):
+            return _find_by_id(store, name, name, platform)
+        raise
+    target = references.get(store, reference)
+    if target is None and reference.digest is not None:
+        found = _find_by_digest(store, reference)
+        if found is not None:
+            reference, target = found
+    if target is not None:
+        return _choose(store, reference, target, platform)
+    if is_hex(name):
+        return _find_by_id(store, name, name, platform)
+    raise _no_such(name)
+
+
+def _no_such(name: str) -> NotFound:
+    return NotFound(f"cannot find image {name[:200]!r}: the store does not hold it", hint=f"get it with: estiba pull {name[:200]}")
+
+
+def _choose(store: Store, reference: Reference, target: Target, platform: Platform | None) -> Image:
+    wanted = platform or host_platform()
+    fitting = [entry for entry in target.images if matches(wanted, entry.platform)]
+    # A variant as near as possible to the wanted one; v10 does not exist, so the text orders them.
+    fitting.sort(key=lambda entry: entry.platform.variant, reverse=True)
+    if fitting:
+        return Image(store, reference, target, fitting[0])
+    if platform is None and target.images:
+        return Image(store, reference, target, target.images[0])
+    listed = ", ".join(sorted(entry.platform.text for entry in target.images)) or "none"
+    raise NotFound(
+        f"cannot find image {reference.familiar!r} for {wanted.text}: the store holds it for: {listed}",
+        hint=f"get it with: estiba pull --platform {wanted.text} {reference.familiar}",
+    )
+
+
+def _find_by_digest(store: Store, wanted: Reference) -> tuple[Reference, Target] | None:
+    """A tag of the same repository that stands for the digest (``alpine@sha256:...`` after ``pull alpine``)."""
+    prefix = wanted.name.replace("/", "+")[:100]
+    for name in references.names(store):
+        if name.startswith(prefix):
+            for reference, target in references.read_named(store, name):
+                held = {target.digest, *(entry.manifest for entry in target.images)}
+                if reference.name == wanted.name and wanted.digest in held:
+                    return reference, target
+    return None
+
+
+def _find_by_id(store: Store, prefix: str, name: str, platform: Platform | None) -> Image:
+    if not is_hex(prefix) or len(prefix) > 64:
+        raise InvalidArgument(f"cannot find image {name[:200]!r}: malformed image id", hint="an id has up to 64 hexadecimal digits")
+    found: dict[ImageID, Image] = {}
+    for reference, target in references.all_mentioning(store, prefix):
+        for entry in target.images:
+            by_manifest = len(prefix) == 64 and prefix in (hex_of(target.digest), hex_of(entry.manifest))
+            fits = hex_of(entry.config).startswith(prefix) or by_manifest
+            if fits and (platform is None or matches(platform, entry.platform)):
+                known = found.get(entry.config)
+                if known is None or known.reference.is_dangling:
+                    found[entry.config] = Image(store, reference, target, entry)
+    if not found:
+        raise NotFound(f"cannot find image {name[:200]!r}: no image of the store has this id")
+    if len(found) > 1 and len(prefix) < 64:
+        listed = ", ".join(f"{short_id(image.id)} ({image.reference.familiar})" for image in list(found.values())[:10])
+        raise Conflict(f"cannot find image {name!r}: the id is ambiguous, it fits {listed}", hint="give more digits")
+    images = list(found.values())
+    host = host_platform()
+    return next((image for image in images if matches(host, image.platform)), images[0])
+
+
+def list_images(store: Store) -> list[Image]:
+    """Every image once per name and platform, by name; a dangling one only when it has no name."""
+    named: list[Image] = []
+    nameless: list[Image] = []
+    for reference, target in references.all(store):
+        images = [Image(store, reference, target, entry) for entry in target.images]
+        (nameless if reference.is_dangling else named).extend(images)
+    known = {image.id for image in named}
+    for image in nameless:
+        if image.id not in known:
+            known.add(image.id)
+            named.append(image)
+    return named
+
+
+def names_of(store: Store, image_id: ImageID) -> list[Reference]:
+    """The references that lead to an image, dangling ones included."""
+    found = references.all_mentioning(store, hex_of(image_id))
+    return [reference for reference, target in found if any(entry.config == image_id for entry in target.images)]
+
+
+def add(
+    store: Store,
+    manifest: bytes,
+    media_type: str,
+    config: bytes,
+    reference: Reference | None,
+    *,
+    index: bytes | None = None,
+    index_media_type: str = "",
+) -> Image:
+    """Makes an image of blobs whose layers are in the store already, and lets `reference` stand for it.
+
+    Parameters: the fetched bytes of `manifest` (of `media_type`) and `config`; `reference`, None for an image without a name;
+    `index`, the index through which the manifest was found, if any. Whoever stores the layers first holds `Store.using` until this
+    returns. Raises DataLoss when the parts do not fit together, ResourceExhausted, PermissionDenied.
+    """
+    from estiba.oci.manifest import Manifest, check_diff_ids, parse_manifest
+
+    parsed = parse_manifest(manifest, media_type)
+    if not isinstance(parsed, Manifest):
+        raise InvalidArgument("cannot add image: an index was given as its manifest")
+    image_config = parse_image_config(config)
+    check_diff_ids(parsed, image_config.diff_ids)
+    manifest_digest, config_digest = _digest_like(manifest), parsed.config.digest
+    entry = TargetImage(image_config.platform, manifest_digest, ImageID(config_digest))
+    target = Target(parsed.media_type, manifest_digest, len(manifest), [entry])
+    with store.using():
+        put_known_blob(store, config_digest, config)
+        put_known_blob(store, manifest_digest, manifest)
+        if index is not None:
+            target = Target(index_media_type, _digest_like(index), len(index), [entry])
+            put_known_blob(store, target.digest, index)
+        name = reference or dangling(manifest_digest)
+        references.put(store, name, target)
+    references.write_index(store)
+    return Image(store, name, target, entry)
+
+
+def tag(store: Store, image: Image, reference: Reference) -> None:
+    """Lets a further name stand for what the image's own name stands for."""
+    with store.using():
+        references.put(store, reference, image.target)
+    references.write_index(store)
+
+
+class Removed:
+    """What `remove` did: names `untagged`, image ids `deleted` (their blobs and layers go with the next collection)."""
+
+    __slots__ = ("deleted", "untagged")
+
+    def __init__(self, untagged: list[Reference], deleted: list[ImageID]) -> None:
+        self.untagged = untagged
+        self.deleted = deleted
+
+
+def remove(store: Store, name: str, *, force: bool = False, in_use: Iterable[tuple[str, str]] = ()) -> Removed:
+    """Removes a name, and the image with its last one, as ``docker rmi``.
+
+    By id, all names of the image go; several are a Conflict without `force`. `in_use` are (container id, image id) pairs: an image of
+    a container is a Conflict without `force`, with it only its names go. Raises NotFound, Conflict.
+    """
+    image = find(store, name)
+    by_id = _is_id_of(image, name)
+    all_names = [reference for reference in names_of(store, image.id) if not reference.is_dangling]
+    going = all_names if by_id else [image.reference]
+    if by_id and len(all_names) > 1 and not force:
+        raise Conflict(
+            f"cannot remove image {short_id(image.id)}: it has several names: {', '.join(r.familiar for r in all_names[:10])}",
+            hint="remove the names one by one, or use --force",
+        )
+    last = set(all_names) <= set(going)
+    user = next((container for container, used in in_use if used == image.id), None) if last else None
+    if user is not None and not force:
+        raise Conflict(f"cannot remove image {name!r}: container {user[:12]} uses it", hint="remove the container first, or use --force")
+    with store.using():
+        if last and user is not None:
+            references.keep_dangling(store, image.target)
+        untagged = [reference for reference in going if references.delete(store, reference)]
+        if last and user is None:
+            for reference in names_of(store, image.id):
+                references.delete(store, reference)
+    references.write_index(store)
+    return Removed([r for r in untagged if not r.is_dangling], [image.id] if last and user is None else [])
+
+
+def _is_id_of(image: Image, name: str) -> bool:
+    text = name.removeprefix("sha256:")
+    return image.reference.is_dangling or (is_hex(text) and hex_of(image.id).startswith(text) and image.reference.familiar_name != name)
+
+
+def _digest_like(data: bytes) -> Digest:
+    return sha256_digest(data)
+
+
+def _as_digest(image_id: ImageID) -> Digest:
+    return image_id  # type: ignore[return-value]  # an image's id is its configuration's digest
