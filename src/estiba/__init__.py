@@ -15,7 +15,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiba.config.settings import Settings as Settings
-    from estiba.config.settings import load as load_settings
+    from estiba.config.settings import load as load_settings  # noqa: F401 - the type checkers' twin of _FACE
     from estiba.engine.images import images as images
     from estiba.engine.inspect import inspect as inspect
     from estiba.engine.load import load as load
@@ -55,7 +55,7 @@ _FACE = {
     "tag": ("estiba.engine.tag", "tag"),
 }
 
-__all__ = ["__version__", *_FACE]
+__all__ = ["__version__", *_FACE]  # noqa: PLE0604 - the keys are strings
 
 
 def __getattr__(name: str) -> object:

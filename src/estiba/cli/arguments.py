@@ -15,7 +15,8 @@ This module is on the start path of ``run``: it imports only `estiba.errors`.
 
 from __future__ import annotations
 
-from estiba.errors import InvalidArgument, NotImplemented
+from estiba import errors
+from estiba.errors import InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Flag:
 
     Parameters:
         name: the long name without dashes.
-        help: one line, without a period.
+        about: its help, one line without a period; a flag without any is left out of ``--help``.
         short: one letter, or empty.
         kind: ``switch``, ``string``, ``int`` or ``list`` (a string that may be given again).
         value: the word that stands for the value in ``--help``.
@@ -52,7 +53,7 @@ class Flag:
     def __init__(
         self,
         name: str,
-        help: str,
+        about: str,
         *,
         short: str = "",
         kind: str = "string",
@@ -65,7 +66,7 @@ class Flag:
         complete: str = "",
     ) -> None:
         self.name = name
-        self.help = help
+        self.help = about
         self.short = short
         self.kind = kind
         self.value = value
@@ -78,18 +79,18 @@ class Flag:
 
     @property
     def hidden(self) -> bool:
-        """Whether ``--help`` leaves the flag out: it does nothing, or is not offered."""
-        return bool(self.ignored or self.refused)
+        """Whether ``--help`` leaves the flag out: it has no help, does nothing, or is not offered."""
+        return not self.help or bool(self.ignored or self.refused)
 
 
-def switch(name: str, help: str, *, short: str = "", default: bool = False, ignored: str = "", refused: str = "") -> Flag:
+def switch(name: str, about: str, *, short: str = "", default: bool = False, ignored: str = "", refused: str = "") -> Flag:
     """A flag that is on or off."""
-    return Flag(name, help, short=short, kind="switch", value="", default=default, ignored=ignored, refused=refused)
+    return Flag(name, about, short=short, kind="switch", value="", default=default, ignored=ignored, refused=refused)
 
 
 def many(
     name: str,
-    help: str,
+    about: str,
     *,
     short: str = "",
     value: str = "list",
@@ -101,7 +102,7 @@ def many(
     """A flag that may be given again; its value is a list of strings."""
     return Flag(
         name,
-        help,
+        about,
         short=short,
         kind="list",
         value=value,
@@ -320,7 +321,7 @@ class _Parser:
         if flag.choices and text not in flag.choices:
             raise self._refuse(f"flag {shown} does not know {text!r}", hint="valid values: " + ", ".join(flag.choices))
         if flag.refused and values[flag.name] is not False:
-            raise NotImplemented(f"cannot {self._command.name} with {shown}: {flag.refused}")
+            raise errors.NotImplemented(f"cannot {self._command.name} with {shown}: {flag.refused}")
         if flag.ignored:
             self._found.warnings.append(f"{shown} has no effect: {flag.ignored}")
 
@@ -346,10 +347,13 @@ class _Parser:
         return self._refuse(f"unknown flag {shown}", hint=f"did you mean {near}?" if near else self._see_help())
 
     def _see_help(self) -> str:
-        return f"see 'estiba {self._command.name} --help'"
+        return f"see '{self._said()} --help'"
 
     def _refuse(self, cause: str, hint: str | None = None) -> InvalidArgument:
-        return InvalidArgument(f"cannot parse 'estiba {self._command.name}': {cause}", hint=hint)
+        return InvalidArgument(f"cannot parse '{self._said()}': {cause}", hint=hint)
+
+    def _said(self) -> str:
+        return f"estiba {self._command.name}".rstrip()
 
 
 def parse(command: Command, words: Sequence[str]) -> Invocation:

@@ -44,10 +44,16 @@ def commands() -> list[Command]:
     return [command for command in found if not command.hidden]
 
 
+def _summary(verb: str) -> str:
+    module = VERBS[verb]
+    assert isinstance(module, str)
+    return load(module).summary
+
+
 def welcome() -> str:
     """What ``estiba`` says when it is called without a word: what it is, and what to try first."""
     style = _Style()
-    shown = [(f"estiba {name}", load(name).summary) for name in _MOST_USED]
+    shown = [(f"estiba {name}", _summary(name)) for name in _MOST_USED]
     first = [
         ("estiba run hello", "a container from the built-in image; needs no network"),
         ("estiba run --rm -it alpine sh", "a shell in Alpine Linux, pulled when it is not here"),
@@ -55,7 +61,8 @@ def welcome() -> str:
     ]
     return "\n".join(
         [
-            f"{style.heading('estiba')} runs containers from images in layers: no daemon, no root needed, each layer stored once.",
+            f"{style.heading('estiba')} runs containers from images in layers.",
+            "No daemon, no root needed, each layer stored once.",
             "",
             style.heading("Try first:"),
             *_pairs(first, style),
@@ -74,7 +81,7 @@ def overview(everywhere: Command) -> str:
     style = _Style()
     lines = [f"{style.heading('Usage:')}  estiba [OPTIONS] COMMAND", "", *_wrapped(everywhere.summary + ".")]
     for heading, names in OVERVIEW.items():
-        lines += ["", style.heading(f"{heading}:"), *_pairs([(name, load(name).summary) for name in names], style)]
+        lines += ["", style.heading(f"{heading}:"), *_pairs([(name, _summary(name)) for name in names], style)]
     lines += ["", style.heading("Groups:"), *_pairs(list(GROUPS.items()), style)]
     lines += _sections(everywhere.sections, style)
     lines += ["", f"{style.word('estiba COMMAND --help')} tells more about a command."]
@@ -138,18 +145,24 @@ def flag_help(flag: Flag) -> str:
 
 
 def _sections(sections: Mapping[str, Sequence[Flag]], style: _Style) -> Iterator[str]:
-    for heading, flags in sections.items():
-        shown = [(flag_words(flag), flag_help(flag)) for flag in flags if not flag.hidden]
-        if shown:
+    shown = {
+        heading: [(flag_words(flag), flag_help(flag)) for flag in flags if not flag.hidden] for heading, flags in sections.items()
+    }
+    left = max((len(words) for pairs in shown.values() for words, _ in pairs), default=0)
+    for heading, pairs in shown.items():
+        if pairs:
             yield ""
             yield style.heading(f"{heading}:")
-            yield from _pairs(shown, style)
+            yield from _pairs(pairs, style, left)
 
 
-def _pairs(pairs: Sequence[tuple[str, str]], style: _Style) -> Iterator[str]:
-    """Two columns; the second is wrapped under itself, and starts a line of its own below a long first."""
+def _pairs(pairs: Sequence[tuple[str, str]], style: _Style, left: int = 0) -> Iterator[str]:
+    """Two columns; the second is wrapped under itself, and starts a line of its own below a long first.
+
+    `left` is the least width of the first column, so that several lists can stand under each other.
+    """
     room = _page_width()
-    left = min(max(len(first) for first, _ in pairs), 34)
+    left = min(max(left, *(len(first) for first, _ in pairs)), 34)
     for first, second in pairs:
         text = textwrap.wrap(second, max(20, room - left - 5)) or [""]
         start = f"{_INDENT}{style.word(first)}"

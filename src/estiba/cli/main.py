@@ -74,7 +74,8 @@ GROUPS = {
 }
 
 
-def _global_command() -> Command:
+def global_command() -> Command:
+    """The flags that stand before the verb."""
     return Command(
         "",
         "A container engine without a daemon: images in layers, containers on this machine's kernel",
@@ -93,7 +94,7 @@ def _global_command() -> Command:
     )
 
 
-def _no_verb(context: Context, found: Invocation) -> int:
+def _no_verb(_context: Context, _found: Invocation) -> int:
     from estiba.cli.help import welcome
 
     output.write(welcome())
@@ -145,7 +146,7 @@ def main(words: Sequence[str]) -> int:
     verb = "estiba"
     failure_code = 125
     try:
-        everywhere = _global_command()
+        everywhere = global_command()
         first = parse(everywhere, words)
         context = Context(
             root=first.string("root") if first.given("root") else None,
@@ -278,7 +279,7 @@ class _OtherFolders:
     done = False
 
     @classmethod
-    def find_spec(cls, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+    def find_spec(cls, name: str, path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
         if path is not None or cls.done:
             return None
         cls.done = True

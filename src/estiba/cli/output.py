@@ -12,7 +12,9 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from estiba.errors import EstibaError
 
 STDOUT, STDERR = 1, 2
 
@@ -109,6 +111,13 @@ def failure(message: str, hint: str | None = None) -> None:
     talk_styled("estiba:", "1;31", message)
     if hint:
         talk_styled("hint:", "36", hint)
+
+
+def failures(errors: Sequence[EstibaError]) -> int:
+    """Write all errors of a command that does several things; the exit code for them, 0 for none."""
+    for error in errors:
+        failure(error.message, error.hint)
+    return max((error.exit_code for error in errors), default=0)
 
 
 def talk_styled(label: str, style: str, text: str) -> None:

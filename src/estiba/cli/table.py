@@ -93,7 +93,7 @@ class _Headings(dict[str, object]):
 
     def __init__(self, columns: Mapping[str, str]) -> None:
         super().__init__(columns)
-        self["Label"] = lambda key: str(key)
+        self["Label"] = str
 
 
 def _show_table(rows: Sequence[Sequence[str]]) -> None:
@@ -101,14 +101,3 @@ def _show_table(rows: Sequence[Sequence[str]]) -> None:
     if output.has_colour(output.STDOUT):
         lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
     output.write("".join(line.rstrip() + "\n" for line in lines))
-
-
-def size(count: int) -> str:
-    """Bytes in Docker's wording: decimal units, three significant digits (go-units, ``HumanSizeWithPrecision``)."""
-    value = float(count)
-    units = ("B", "kB", "MB", "GB", "TB", "PB")
-    for unit in units:
-        if value < 1000 or unit == units[-1]:
-            return f"{value:.3g}{unit}" if value < 1000 else f"{value:.0f}{unit}"
-        value /= 1000
-    return f"{count}B"

@@ -1,7 +1,7 @@
 """Go templates for ``--format``: the subset of text/template that Docker's scripts use.
 
-Actions: fields (``.A.B``, ``$x.A``, ``(pipeline).A``), pipelines, variables, ``if``/``else if``/``else``, ``range`` (with ``$i, $e``),
-``with``, ``break``, ``continue``, comments, trim markers. The functions are in `estiba.cli.template_functions`.
+Actions: fields (``.A.B``, ``$x.A``, ``(pipeline).A``), pipelines, variables, ``if``/``else if``/``else``, ``range`` (with
+``$i, $e``), ``with``, ``break``, ``continue``, comments, trim markers. The functions are in `estiba.cli.template_functions`.
 
 Unlike Go, an unknown field is an error for every kind of value; only in an open map (labels, annotations) is a missing key
 ``<no value>``. Source: https://pkg.go.dev/text/template and Docker's templates/templates.go.
@@ -19,13 +19,16 @@ from estiba.errors import InvalidArgument
 # Members whose keys the user chooses, so that a missing key is no mistake in the template.
 _OPEN_MAPS = {"Labels", "ExposedPorts", "Volumes", "Annotations", "Data", "annotations"}
 _MAX_DEPTH = 100
-_ACTION = re.compile(r"\{\{(?P<left>- )?(?P<body>(?:\"(?:\\.|[^\"\\])*\"|`[^`]*`|/\*.*?\*/|[^\"`}]|\}(?!\}))*?)(?P<right> -)?\}\}", re.S)
+_ACTION = re.compile(
+    r"""\{\{(?P<left>-\s)?(?P<body>(?:"(?:\\.|[^"\\])*"|`[^`]*`|/\*.*?\*/|[^"`}]|\}(?!\}))*?)(?P<right>\s-)?\}\}""",
+    re.DOTALL,
+)
 _TOKEN = re.compile(
     r"""\s*(?:(?P<comment>/\*.*?\*/)|(?P<string>"(?:\\.|[^"\\\n])*"|`[^`]*`)|(?P<number>[+-]?\d+(?:\.\d+)?)
     |(?P<field>\.[A-Za-z_]\w*)|(?P<variable>\$\w*)|(?P<word>[A-Za-z_]\w*)|(?P<mark>:=|[=.|(),]))""",
-    re.S | re.X,
+    re.DOTALL | re.VERBOSE | re.ASCII,
 )
-_SPACE = re.compile(r"\s")
+_SPACE = re.compile(r"\s", re.ASCII)
 
 Evaluate = Callable[["_Scope"], object]
 Render = Callable[["_Scope"], Iterator[str]]
@@ -233,7 +236,7 @@ class _Parser:
         tokens = self._tokens
         for count, shape in ((1, ("variable", ":=")), (2, ("variable", ",", "variable", ":="))):
             if len(tokens) >= len(shape) and all(
-                token.kind == want or token.text == want for token, want in zip(tokens, shape, strict=False)
+                want in (token.kind, token.text) for token, want in zip(tokens, shape, strict=False)
             ):
                 names = [token.text for token in tokens[: len(shape)] if token.kind == "variable"]
                 del tokens[: len(shape)]
@@ -405,7 +408,7 @@ def _items(value: object) -> list[tuple[object, object]]:
 
 
 def _literal(text: str) -> Render:
-    return lambda scope: iter((text,))
+    return lambda _scope: iter((text,))
 
 
 def _sequence(nodes: list[Render]) -> Render:
@@ -417,7 +420,7 @@ def _sequence(nodes: list[Render]) -> Render:
 
 
 def _stop(kind: type[Exception]) -> Render:
-    def render(scope: _Scope) -> Iterator[str]:
+    def render(_scope: _Scope) -> Iterator[str]:
         raise kind
 
     return render
@@ -444,7 +447,7 @@ def _assign(target: tuple[str, bool], value: Evaluate) -> Render:
 
 
 def _constant(value: object) -> Evaluate:
-    return lambda scope: value
+    return lambda _scope: value
 
 
 def _variable(name: str) -> Evaluate:

@@ -20,7 +20,7 @@ class _NoValue:
 
 NO_VALUE = _NoValue()
 _MAX_WIDTH = 10_000
-_VERB = re.compile(r"%(?P<flags>[-+# 0]*)(?P<width>\d*)(?:\.(?P<precision>\d+))?(?P<verb>.)", re.S)
+_VERB = re.compile(r"%(?P<flags>[-+# 0]*)(?P<width>\d*)(?:\.(?P<precision>\d+))?(?P<verb>.)", re.DOTALL | re.ASCII)
 
 
 class Function(NamedTuple):

@@ -33,7 +33,7 @@ def _facts() -> dict[str, object]:
     }
 
 
-def _run(context: Context, found: Invocation) -> int:
+def _run(_context: Context, found: Invocation) -> int:
     facts, form = _facts(), found.string("format")
     if form == "json":
         from estiba.cli.template_functions import to_json
