@@ -1,0 +1,101 @@
+#define _GNU_SOURCE
+#include "failure.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base.h"
+
+static const char *const kind_names[] = {[LAUNCH] = "launch", [NOT_FOUND] = "not-found", [CANNOT_EXECUTE] = "cannot-execute"};
+
+static void print_to_stderr(const char *record, size_t size)
+{
+    (void)size;
+    print_record(STDERR_FILENO, record);
+}
+
+static failure_sink *current_sink = print_to_stderr;
+
+void set_failure_sink(failure_sink *sink)
+{
+    current_sink = sink;
+}
+
+/* What a user can do about an errno at a step, where one cause is by far the likeliest. */
+static const struct {
+    const char *step;
+    int error;
+    const char *hint;
+} hints[] = {
+    {"user_namespace", EPERM, "this machine forbids user namespaces; \"estiba doctor\" names the setting"},
+    {"user_namespace", ENOSPC, "the limit user.max_user_namespaces is reached; \"estiba doctor\" names the setting"},
+    {"user_namespace", EACCES, "this machine forbids user namespaces; \"estiba doctor\" names the setting"},
+    {"namespaces", EPERM, "this machine forbids these namespaces; \"estiba doctor\" names the setting"},
+    {"namespaces", ENOSPC, "a limit of /proc/sys/user is reached; \"estiba doctor\" names it"},
+    {"idmap", EINVAL, "the file system does not support idmapped mounts; keep the store or volume on ext4, xfs, btrfs or tmpfs"},
+    {"idmap", EPERM, "idmapped mounts need privilege over the file system; \"estiba doctor\" says what this machine allows"},
+    {"uid_map", EPERM, "the range must be granted in /etc/subuid; \"estiba doctor\" checks it"},
+    {"gid_map", EPERM, "the range must be granted in /etc/subgid; \"estiba doctor\" checks it"},
+    {"overlay", EROFS, "the upper folder is on a read-only file system"},
+    {"status", EAGAIN, "the container runs already"},
+};
+
+static const char *find_hint(const char *step, int error)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(hints); i++)
+        if (hints[i].error == error && strcmp(hints[i].step, step) == 0)
+            return hints[i].hint;
+    return NULL;
+}
+
+/* A record is one line, and what it quotes may come from an image: control characters become question marks. */
+static void sanitize(char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
+}
+
+void fail(enum kind kind, const char *step, int error, const char *hint, const char *format, ...)
+{
+    char object[1024], record[MAX_RECORD];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(object, sizeof object, format, arguments);
+    va_end(arguments);
+    sanitize(object);
+    if (hint == NULL)
+        hint = find_hint(step, error);
+    int size = snprintf(record, sizeof record, "%s %s %d %s%s%s%s%s\n", kind_names[kind], step, error, object, error ? ": " : "",
+                        error ? strerror(error) : "", hint ? "\t" : "", hint ? hint : "");
+    current_sink(record, (size_t)size < sizeof record ? (size_t)size : sizeof record - 1);
+    _exit(record_status(record));
+}
+
+int record_status(const char *record)
+{
+    if (strncmp(record, "not-found ", 10) == 0)
+        return EXIT_NOT_FOUND;
+    if (strncmp(record, "cannot-execute ", 15) == 0)
+        return EXIT_CANNOT_EXECUTE;
+    return EXIT_LAUNCH;
+}
+
+void print_record(int fd, const char *record)
+{
+    const char *step = strchr(record, ' ');
+    const char *number = step ? strchr(step + 1, ' ') : NULL;
+    const char *text = number ? strchr(number + 1, ' ') : NULL;
+
+    if (text == NULL)
+        return;
+    const char *tab = strchr(text, '\t');
+    int length = (int)(tab ? (size_t)(tab - text) : strcspn(text, "\n"));
+    dprintf(fd, "estiba: cannot start container: %.*s%.*s\n", (int)(number - step - 1), step + 1, length, text);
+    if (tab != NULL)
+        dprintf(fd, "hint: %.*s\n", (int)strcspn(tab + 1, "\n"), tab + 1);
+}

@@ -1,0 +1,57 @@
+/* estiba-init: carries out plans (PROTOCOL.md). `estiba-init COMMAND PLANFD`. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "commands.h"
+#include "failure.h"
+#include "plan.h"
+#include "seal.h"
+
+static int check_command(struct plan *plan)
+{
+    plan_check_run(plan);
+    return 0;
+}
+
+enum { RUN_SIDES = 1 << SIDE_HOST | 1 << SIDE_CONTAINER | 1 << SIDE_AFTER, HOST_SIDE = 1 << SIDE_HOST };
+
+static const struct command {
+    const char *name;
+    int (*main)(struct plan *);
+    unsigned sides;
+    bool sealed; /* whether a container's processes could reach this program's file */
+} commands[] = {
+    {"run", run_command, RUN_SIDES, true},          {"check", check_command, RUN_SIDES, false}, {"unpack", unpack_command, HOST_SIDE, false},
+    {"read", read_command, HOST_SIDE, false},       {"remove", remove_command, HOST_SIDE, false},
+};
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+int main(int count, char **arguments)
+{
+    static struct plan plan;
+    const struct command *command;
+    uint64_t fd;
+
+    if (count == 2 && strcmp(arguments[1], "--version") == 0)
+        return dprintf(STDOUT_FILENO, "estiba-init, protocol %d\n", PROTOCOL_VERSION) < 0;
+    if (count != 3 || (command = find_command(arguments[1])) == NULL ||
+        !parse_number(arguments[2], strlen(arguments[2]), 0x7fffffff, &fd)) {
+        dprintf(STDERR_FILENO, "estiba: cannot run estiba-init: it takes a command and the descriptor of a plan\n");
+        return EXIT_LAUNCH;
+    }
+    if (command->sealed)
+        run_sealed(arguments);
+    plan_read(&plan, (int)fd, command->sides);
+    close((int)fd);
+    return command->main(&plan);
+}

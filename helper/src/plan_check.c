@@ -1,0 +1,136 @@
+#include <linux/sched.h>
+#include <string.h>
+
+#include "failure.h"
+#include "plan.h"
+#include "base.h"
+
+/* Operations that make sense at most once, and those that a plan to run needs. */
+static const uint16_t once[] = {
+    OP_USER_NAMESPACE, OP_NAMESPACES, OP_STREAMS, OP_CLIENT, OP_LOG,  OP_STATUS,       OP_REPORT,  OP_TRACE, OP_STOP_SIGNAL,
+    OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE,
+};
+
+static _Noreturn void refuse(const struct op *op, const char *reason)
+{
+    fail(LAUNCH, "plan", 0, NULL, "%s %s", op->schema->name, reason);
+}
+
+static void check_slot(const struct plan *plan, const struct op *op, uint32_t number, bool needs_path)
+{
+    if (number >= MAX_SLOTS || plan->slots[number].fd < 0)
+        refuse(op, "names a slot that is not bound");
+    if (needs_path && !plan->slots[number].idmap && plan->slots[number].path[0] != '/')
+        refuse(op, "names a slot without an absolute path");
+}
+
+/* A name in a slot's directory: one component, so that nothing outside it is reached. */
+static void check_name(const struct op *op, const char *name)
+{
+    if (name[0] == '\0' || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        refuse(op, "has a name that is not one path component");
+}
+
+static void check_slots(const struct plan *plan, const struct op *op)
+{
+    const union arguments *args = &op->args;
+
+    switch (op->schema->code) {
+    case OP_IDMAP:
+    case OP_CGROUP:
+    case OP_LOG:
+    case OP_STATUS:
+    case OP_REPORT:
+    case OP_TRACE:
+        check_slot(plan, op, args->all[0].u, false);
+        break;
+    case OP_LISTEN:
+    case OP_FORGET:
+    case OP_REMOVE_CGROUP:
+        check_slot(plan, op, args->all[0].u, false);
+        check_name(op, args->all[1].s.data);
+        break;
+    case OP_DISCARD:
+        check_slot(plan, op, args->discard.slot.u, false);
+        check_slot(plan, op, args->discard.trash.u, false);
+        check_name(op, args->discard.name.s.data);
+        break;
+    case OP_OVERLAY:
+        check_slot(plan, op, args->overlay.layers.u, true);
+        if (args->overlay.upper.u != NO_SLOT)
+            check_slot(plan, op, args->overlay.upper.u, true);
+        if (args->overlay.lowers.l.count == 0)
+            refuse(op, "has no lower layer");
+        break;
+    case OP_ROOT:
+    case OP_BIND:
+        check_slot(plan, op, args->all[0].u, true);
+        break;
+    default:
+        break;
+    }
+}
+
+static void check_values(const struct plan *plan, const struct op *op)
+{
+    const union arguments *args = &op->args;
+
+    switch (op->schema->code) {
+    case OP_NAMESPACES:
+        if (args->namespaces.flags.q &
+            ~(uint64_t)(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWTIME))
+            refuse(op, "has a flag that is not a namespace's");
+        break;
+    case OP_STREAMS:
+        if (args->streams.kind.u > 2)
+            refuse(op, "has an unknown kind");
+        break;
+    case OP_CONSOLE: {
+        const struct op *streams = plan_find(plan, OP_STREAMS);
+        if (streams == NULL || streams->args.streams.kind.u != 2)
+            refuse(op, "needs streams of a pseudo-terminal");
+        break;
+    }
+    case OP_SECCOMP:
+        if (args->seccomp.filter.b.size == 0 || args->seccomp.filter.b.size % 8 != 0 || args->seccomp.filter.b.size > 4096 * 8)
+            refuse(op, "has a filter of an impossible size");
+        break;
+    case OP_EXECUTE:
+        if (args->execute.arguments.l.count == 0)
+            refuse(op, "has no program");
+        break;
+    default:
+        break;
+    }
+}
+
+void plan_check_run(const struct plan *plan)
+{
+    const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE);
+    const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
+    const struct op *pivot = plan_find(plan, OP_PIVOT);
+
+    for (uint32_t i = 0; i < plan->count; i++) {
+        check_slots(plan, &plan->ops[i]);
+        check_values(plan, &plan->ops[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(once); i++) {
+        const struct op *op = plan_find(plan, once[i]);
+        if (op != NULL && plan_next(plan, op, once[i]) != NULL)
+            refuse(op, "stands twice");
+    }
+    if (execute == NULL)
+        fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
+    if (execute + 1 < plan->ops + plan->count && execute[1].schema->side == SIDE_CONTAINER)
+        refuse(execute, "is not the container's last operation");
+    if (namespaces == NULL || (namespaces->args.namespaces.flags.q & CLONE_NEWNS) == 0)
+        fail(LAUNCH, "plan", 0, NULL, "it has no mount namespace of its own");
+    if (root == NULL || pivot == NULL || pivot < root || plan_next(plan, root, OP_OVERLAY) || plan_next(plan, root, OP_ROOT))
+        fail(LAUNCH, "plan", 0, NULL, "it needs one root, and a pivot into it");
+    for (const struct op *op = root + 1; op < plan->ops + plan->count && op->schema->side == SIDE_CONTAINER; op++)
+        if (op > pivot && op->schema->code >= OP_OVERLAY && op->schema->code <= OP_READONLY)
+            refuse(op, "comes after the pivot");
+    for (const struct op *op = plan->ops; op < root; op++)
+        if (op->schema->code >= OP_OVERLAY && op->schema->code <= OP_READONLY)
+            refuse(op, "comes before the root");
+}
