@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from estiba.cli.arguments import Invocation
     from estiba.cli.context import Context
 
+
 def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.bundle import bundle
 
@@ -24,11 +25,11 @@ _HEADINGS = ("Image", "Process", "Files", "Isolation", "Resources", "Network", "
 
 COMMAND = Command(
     "bundle",
-    "Write a folder that another OCI runtime can run: config.json and rootfs",
+    "Write a bundle that another OCI runtime can run",
     _run,
     usage="IMAGE FOLDER [COMMAND] [ARG...]",
     sections={heading: RUN.sections[heading] for heading in _HEADINGS},
-    about="The flags are those of 'estiba run'.",
+    about="A bundle is a folder with config.json and rootfs. The flags are those of 'estiba run'.",
     examples=[("estiba bundle alpine alpine-bundle && runc run --bundle alpine-bundle shell", "run it with runc")],
     least=2,
     most=None,

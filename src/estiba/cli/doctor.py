@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from estiba.cli.arguments import Invocation
     from estiba.cli.context import Context
 
+
 def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.doctor import doctor
 
@@ -25,8 +26,8 @@ def _run(context: Context, found: Invocation) -> int:
 
 COMMAND = Command(
     "doctor",
-    "Try what containers need of this machine, and say what to do where it fails",
+    "Try what containers need of this machine",
     _run,
     sections={"Options": [Flag("format", "How to write it", value="form", choices=("json",))]},
-    about="Each line is a feature that was tried, not looked up. The exit code is 1 when containers cannot run.",
+    about="Each line is a feature that was tried, not looked up, with the remedy where it failed. The exit code is 1 when containers cannot run.",
 )

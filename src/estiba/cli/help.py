@@ -80,9 +80,10 @@ def overview(everywhere: Command) -> str:
     """``estiba --help``."""
     style = _Style()
     lines = [f"{style.heading('Usage:')}  estiba [OPTIONS] COMMAND", "", *_wrapped(everywhere.summary + ".")]
+    left = max(len(name) for names in OVERVIEW.values() for name in names)
     for heading, names in OVERVIEW.items():
-        lines += ["", style.heading(f"{heading}:"), *_pairs([(name, _summary(name)) for name in names], style)]
-    lines += ["", style.heading("Groups:"), *_pairs(list(GROUPS.items()), style)]
+        lines += ["", style.heading(f"{heading}:"), *_pairs([(name, _summary(name)) for name in names], style, left)]
+    lines += ["", style.heading("Groups:"), *_pairs(list(GROUPS.items()), style, left)]
     lines += _sections(everywhere.sections, style)
     lines += ["", f"{style.word('estiba COMMAND --help')} tells more about a command."]
     return "\n".join(lines) + "\n"

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from estiba.cli.arguments import Invocation
     from estiba.cli.context import Context
 
+
 def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.info import info
 
@@ -43,7 +44,7 @@ def _lines(facts: dict[str, object], indent: str = "") -> list[str]:
 
 COMMAND = Command(
     "info",
-    "Show this installation and what it found on this machine",
+    "Show this installation and this machine",
     _run,
     sections={"Options": [Flag("format", "'json' or a Go template", short="f", value="template")]},
     examples=[("estiba info --format json", "for programs")],

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from estiba.cli.arguments import Invocation
     from estiba.cli.context import Context
 
+
 def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.template import Template
     from estiba.engine.inspect import inspect

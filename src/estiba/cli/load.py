@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from estiba.cli.arguments import Invocation
     from estiba.cli.context import Context
 
+
 def _run(context: Context, found: Invocation) -> int:
     import os
 
@@ -30,7 +31,7 @@ def _run(context: Context, found: Invocation) -> int:
 
 COMMAND = Command(
     "load",
-    "Take images out of an archive of 'docker save', 'estiba save' or an OCI layout",
+    "Take images out of an archive",
     _run,
     sections={
         "Options": [
@@ -39,6 +40,7 @@ COMMAND = Command(
             switch("quiet", "Show no progress", short="q"),
         ]
     },
+    about="The archive is one of 'estiba save' or 'docker save', or an OCI image layout as an archive or a folder.",
     examples=[("estiba load -i images.tar", "every image in it"), ("docker save app | estiba load", "from another engine")],
     aliases=("image load",),
 )

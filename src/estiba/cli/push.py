@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from estiba.cli.arguments import Invocation
     from estiba.cli.context import Context
 
+
 def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.progress import progress_for
     from estiba.engine.push import push

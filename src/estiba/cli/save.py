@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from estiba.cli.arguments import Invocation
     from estiba.cli.context import Context
 
+
 def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.save import save
 
@@ -20,7 +21,7 @@ def _run(context: Context, found: Invocation) -> int:
 
 COMMAND = Command(
     "save",
-    "Put images into an archive that 'load' and other engines read",
+    "Put images into an archive",
     _run,
     usage="IMAGE [IMAGE...]",
     sections={
