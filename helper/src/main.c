@@ -9,8 +9,9 @@
 #include "failure.h"
 #include "plan.h"
 #include "seal.h"
+#include "unpack.h"
 
-static int check_command(struct plan *plan)
+static int check_main(const struct plan *plan)
 {
     plan_check_run(plan);
     return 0;
@@ -20,12 +21,12 @@ enum { RUN_SIDES = 1 << SIDE_HOST | 1 << SIDE_CONTAINER | 1 << SIDE_AFTER, HOST_
 
 static const struct command {
     const char *name;
-    int (*main)(struct plan *);
+    int (*main)(const struct plan *);
     unsigned sides;
     bool sealed; /* whether a container's processes could reach this program's file */
 } commands[] = {
-    {"run", run_command, RUN_SIDES, true},          {"check", check_command, RUN_SIDES, false}, {"unpack", unpack_command, HOST_SIDE, false},
-    {"read", read_command, HOST_SIDE, false},       {"remove", remove_command, HOST_SIDE, false},
+    {"run", run_main, RUN_SIDES, true},          {"check", check_main, RUN_SIDES, false}, {"unpack", unpack_main, HOST_SIDE, false},
+    {"read", read_main, HOST_SIDE, false},       {"remove", remove_main, HOST_SIDE, false},
 };
 
 static const struct command *find_command(const char *name)

@@ -149,7 +149,7 @@ static void bind_slot(struct plan *plan, const struct op *op)
         refuse("a slot is bound twice");
     if (fd < 3 || fd > 0x7fffffff || fcntl((int)fd, F_GETFD) < 0)
         fail(LAUNCH, "slot", 0, NULL, "%u: descriptor %u is not open", number, fd);
-    plan->slots[number] = (struct slot){.fd = (int)fd, .path = op->args.slot.path.s.data, .clone = -1};
+    plan->slots[number] = (struct slot){.fd = (int)fd, .path = op->args.slot.path.s.data};
 }
 
 void plan_read(struct plan *plan, int fd, unsigned sides)
@@ -159,7 +159,7 @@ void plan_read(struct plan *plan, int fd, unsigned sides)
     uint8_t side = SIDE_HOST;
 
     for (size_t i = 0; i < MAX_SLOTS; i++)
-        plan->slots[i] = (struct slot){.fd = -1, .path = "", .clone = -1};
+        plan->slots[i] = (struct slot){.fd = -1, .path = ""};
     if (memcmp(data, magic, sizeof magic) != 0)
         refuse("it is not a plan of this version");
     if (get_u32(data + 8) != size)

@@ -18,7 +18,6 @@ enum { MAX_SLOTS = 256, NO_SLOT = 0xffffffff, OP_HEADER = 8 };
 struct slot {
     int fd;           /* -1 when the plan does not bind the slot */
     const char *path; /* "" for a descriptor that is only read or written */
-    int clone;        /* an idmapped clone of the slot's tree, -1 without */
     bool idmap, recursive;
 };
 

@@ -1,2 +1,2 @@
 #include "commands.h"
-int run_command(struct plan *plan) { plan_check_run(plan); return 0; }
+int run_main(const struct plan *plan) { plan_check_run(plan); return 0; }
