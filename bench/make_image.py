@@ -1,9 +1,9 @@
-"""Make the image of the pull benchmark and push it: 4 layers, about 20,000 files, 130 MB; and a second one that shares 80 % of it.
+"""Make the image of the pull benchmark and push it: 4 layers, about 20,000 files, 130 MB; and one that shares 80 % of it.
 
     python bench/make_image.py 127.0.0.1:5000/bench/first:1 127.0.0.1:5000/bench/second:1
 
-The bytes are the same on every machine. The second image has its files in other layers (so no DiffID is equal), and a fifth of them
-with other content: what an engine shares between the two it shares by file.
+The bytes are the same on every machine. The second image has its files in other layers (so no DiffID is equal), and a fifth of
+them with other content: what an engine shares between the two it shares by file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def pool() -> bytes:
     words = [numbers.randbytes(numbers.randint(2, 9)).hex().encode() for _ in range(4000)]
     stretches = []
     for index in range(_POOL // 4096):
-        if index % 3 == 0:
+        if index % 8 == 0:
             stretches.append(numbers.randbytes(4096))
         else:
             stretches.append(b" ".join(numbers.choices(words, k=500))[:4096].ljust(4096))
@@ -110,9 +110,7 @@ def push(name: str, layers: Sequence[Layer], media_type: str = media_types.DOCKE
         "history": [{"created": "2023-11-14T22:13:20Z", "created_by": "bench"} for _ in layers],
     })
     with Registry(reference.registry, load(), Credentials().get) as registry:
-        descriptors = [
-            upload(registry, reference.repository, layer_type, layer.blob) for layer in layers
-        ]
+        descriptors = [upload(registry, reference.repository, layer_type, layer.blob) for layer in layers]
         config_type = media_types.DOCKER_CONFIG if docker else media_types.OCI_CONFIG
         head = upload(registry, reference.repository, config_type, config)
         manifest = Manifest.build(head, descriptors, media_type)

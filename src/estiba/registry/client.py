@@ -66,6 +66,10 @@ class Registry:
         """Close the connections that are kept for the next request."""
         self._transport.close()
 
+    def cancel(self) -> None:
+        """Break off what other threads are doing with this object; they raise Cancelled or Unavailable."""
+        self._transport.cancel()
+
     def __enter__(self) -> Self:
         return self
 

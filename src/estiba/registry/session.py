@@ -116,7 +116,8 @@ class Session:
         """Sleep before the next attempt: what the registry asked for, else twice as long each time, with a random part."""
         if wait is None:
             wait = min(self.limits.backoff * 2 ** (tried - 1), self.limits.longest_wait)
-        time.sleep(wait * random.uniform(1.0, 1.25))  # noqa: S311 - spreads clients, hides nothing
+        if self._transport.cancelled.wait(wait * random.uniform(1.0, 1.25)):  # noqa: S311 - spreads clients, hides nothing
+            raise errors.Cancelled("cannot go on: interrupted")
 
     def fail(self, what: str, failure: Failure, tried: int, began: float) -> NoReturn:
         """Say it: which registry, which phase, why, how long."""

@@ -10,12 +10,14 @@ import http.client
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from estiba.config.proxies import Proxies, Proxy
+from estiba.errors import Cancelled
 from estiba.registry.connect import AddressRule, Failure, connect, open_tls
 from estiba.registry.tls import Trust
 
@@ -196,6 +198,9 @@ class Transport:
         self._trust = trust
         self._proxies = proxies
         self._idle: dict[Origin, list[http.client.HTTPConnection]] = {}
+        self._busy: weakref.WeakSet[http.client.HTTPConnection] = weakref.WeakSet()
+        #: Set by `cancel`; whoever sleeps between attempts sleeps on it.
+        self.cancelled = threading.Event()
         self._lock = threading.Lock()
 
     def exchange(self, request: Request, addresses: AddressRule | None = None) -> Answer:
@@ -206,6 +211,8 @@ class Transport:
         body = request.body
         start = body.tell() if body is not None and not isinstance(body, bytes) else 0
         while True:
+            if self.cancelled.is_set():
+                raise Cancelled("cannot go on: interrupted")
             connection = self._lend(request.origin)
             reused = connection is not None
             if connection is None:
@@ -267,6 +274,17 @@ class Transport:
                     connection.close()
             self._idle.clear()
 
+    def cancel(self) -> None:
+        """Break off what other threads are doing here; everything raises Cancelled from now on."""
+        self.cancelled.set()
+        with self._lock:
+            for connection in self._busy:
+                try:
+                    if connection.sock is not None:
+                        connection.sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue  # it was closed meanwhile
+
     def _lend(self, origin: Origin) -> http.client.HTTPConnection | None:
         with self._lock:
             idle = self._idle.get(origin)
@@ -289,6 +307,8 @@ class Transport:
         sock.settimeout(self.limits.read)
         connection = http.client.HTTPConnection(origin.host, origin.port)
         connection.sock = sock
+        with self._lock:
+            self._busy.add(connection)
         return connection
 
 
