@@ -52,7 +52,7 @@ def test_effect(changes: list[str], expected: dict[str, Any]) -> None:
     [
         "", "FROM x", "RUN true", "COPY a b", "CMD", "ENV A", "ENV =a", "ENV A=1 B", "ENV A='x", "ENV A=${B:-c}", "LABEL x",
         "EXPOSE 0", "EXPOSE 65536", "EXPOSE 9-8", "EXPOSE 80/icmp", "EXPOSE ٣", "USER a b", "USER a:b:c", "VOLUME rel",
-        "VOLUME [\"rel\"]", "STOPSIGNAL no such", "ONBUILD FROM x", "HEALTHCHECK x", "HEALTHCHECK --retries=-1 CMD x",
+        'VOLUME ["rel"]', "STOPSIGNAL no such", "ONBUILD FROM x", "HEALTHCHECK x", "HEALTHCHECK --retries=-1 CMD x",
         "HEALTHCHECK --interval=soon CMD x", "ENV A=\0",
     ],
 )  # fmt: skip

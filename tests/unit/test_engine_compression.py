@@ -54,7 +54,7 @@ def test_cut(name: str, part: float) -> None:
 
 @pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd"])
 def test_rubbish_behind(name: str) -> None:
-    with pytest.raises(DataLoss, match="damaged|cut short"):
+    with pytest.raises(DataLoss, match=r"damaged|cut short"):
         unpacked(packed(name) + b"rubbish")
 
 

@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol
 from estiba.engine.compression import compression_of, inflate
 from estiba.errors import DataLoss, InvalidArgument, NotFound
 from estiba.store.layers import tar
+from estiba.store.publish import failure
 
 CHUNK = 1 << 18
 
@@ -59,7 +60,8 @@ def open_archive(source: BinaryIO | str, ingest: str, budget: int) -> Archive:
     read; `budget`, how many bytes it may have there. Raises NotFound, InvalidArgument, DataLoss, ResourceExhausted.
     """
     if not isinstance(source, str):
-        return TarArchive(_seekable(source.fileno(), "standard input", ingest, budget), "standard input")
+        what = stream_name(source)
+        return TarArchive(plain_tar(source.fileno(), what, ingest, budget), what)
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
@@ -73,24 +75,41 @@ def open_archive(source: BinaryIO | str, ingest: str, budget: int) -> Archive:
         os.close(descriptor)
         raise InvalidArgument(f"cannot load {source}: it is neither a regular file nor a directory")
     try:
-        return TarArchive(_seekable(descriptor, source, ingest, budget), source)
+        return TarArchive(plain_tar(descriptor, source, ingest, budget), source)
     finally:
         os.close(descriptor)
 
 
-def _seekable(descriptor: int, what: str, ingest: str, budget: int) -> int:
-    """A descriptor of the plain tar: the file itself again, or a nameless copy of what a pipe or a compressed file holds."""
-    start = b""
+def stream_name(source: BinaryIO) -> str:
+    """What messages call a stream: its path, or standard input."""
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "standard input"
+
+
+def plain_tar(descriptor: int, what: str, ingest: str, budget: int) -> int:
+    """A new descriptor of the plain tar, to be read by pread(2): the file itself, or a nameless copy of what a pipe or a
+    compressed file holds. Parameters as for `open_archive`. Raises DataLoss, ResourceExhausted.
+    """
     if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
-        start = os.pread(descriptor, 16, 0)
-        if compression_of(start) == "":
+        if compression_of(os.pread(descriptor, 16, 0)) == "":
             return os.dup(descriptor)
-    with tempfile.TemporaryFile(dir=ingest, buffering=0) as file:
-        for chunk in inflate(_read_all(descriptor), what, budget):
-            view = memoryview(chunk)
-            while view:
-                view = view[file.write(view) :]
-        return os.dup(file.fileno())
+    try:
+        with tempfile.TemporaryFile(dir=ingest, buffering=0) as file:
+            for chunk in inflate(_read_all(descriptor), what, budget):
+                view = memoryview(chunk)
+                while view:
+                    view = view[file.write(view) :]
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise failure(error, f"keep the content of {what}") from error
+
+
+def pread_all(descriptor: int) -> Iterator[bytes]:
+    """The whole file of a descriptor, whatever its position."""
+    at = 0
+    while chunk := os.pread(descriptor, CHUNK, at):
+        yield chunk
+        at += len(chunk)
 
 
 def _read_all(descriptor: int) -> Iterator[bytes]:
@@ -128,15 +147,8 @@ class TarArchive:
             raise
 
     def _list(self) -> None:
-        position = 0
-
-        def read() -> bytes:
-            nonlocal position
-            chunk = os.pread(self._descriptor, CHUNK, position)
-            position += len(chunk)
-            return chunk
-
-        reader = tar.TarReader(read, what=self.what)
+        chunks = pread_all(self._descriptor)
+        reader = tar.TarReader(lambda: next(chunks, b""), what=self.what)
         for entry in reader:
             name = member_name(entry.name, self.what)
             if name in self._members or name in self._links:

@@ -178,8 +178,8 @@ def _stopsignal(config: Config, text: str, change: str) -> None:
 
 
 def _onbuild(config: Config, text: str, change: str) -> None:
-    if text.split()[0].upper() in ("ONBUILD", "FROM", "MAINTAINER"):
-        raise _refuse(change, f"{text.split()[0].upper()} is not allowed as an ONBUILD trigger")
+    if text.split(maxsplit=1)[0].upper() in ("ONBUILD", "FROM", "MAINTAINER"):
+        raise _refuse(change, f"{text.split(maxsplit=1)[0].upper()} is not allowed as an ONBUILD trigger")
     config["OnBuild"] = [*(config.get("OnBuild") or ()), text]
 
 

@@ -124,7 +124,8 @@ def _error(name: str) -> type[Exception]:
     if name == "gzip":
         from isal import igzip_lib
 
-        return igzip_lib.error
+        damage: type[Exception] = igzip_lib.error
+        return damage
     return OSError
 
 

@@ -116,9 +116,7 @@ def _dynamic(section: bytes, bits: int, order: str) -> dict[int, list[int]]:
     return tags
 
 
-def _string_table(
-    data: bytes, dynamic: dict[int, list[int]], headers: list[tuple[int, int, int, int]], what: str
-) -> bytes:
+def _string_table(data: bytes, dynamic: dict[int, list[int]], headers: list[tuple[int, int, int, int]], what: str) -> bytes:
     """The dynamic string table. DT_STRTAB is an address: the loadable segment that holds it gives the offset."""
     if DT_STRTAB not in dynamic:
         return b""

@@ -223,7 +223,7 @@ def _expand(place: str, origin: str) -> str:
 
 
 def _musl_directories(interpreter: str) -> list[str]:
-    """musl's ldso/dynlink.c reads /etc/ld-musl-<arch>.path, lines or colons between directories."""
+    """As musl's ldso/dynlink.c: reads /etc/ld-musl-<arch>.path, lines or colons between directories."""
     architecture = os.path.basename(interpreter).removeprefix("ld-musl-").split(".")[0]
     listing = f"/etc/ld-musl-{architecture}.path"
     if os.path.exists(listing):

@@ -40,7 +40,7 @@ def stack_configs(configs: Sequence[ImageConfig]) -> ImageConfig:
     created = [config.created for config in sorted(configs, key=_age) if config.created]
     if created:
         document["created"] = created[-1]
-    document["config"] = _process([get_dict(as_dict(loads(c.raw, what="it"), "it"), "config", "it", {}) for c in configs], configs)
+    document["config"] = _process(configs)
     document["rootfs"] = {"type": "layers", "diff_ids": layers}
     document["history"] = _history(configs)
     return parse_image_config(dumps(document))
@@ -69,7 +69,9 @@ def common_platform(platforms: Sequence[Platform]) -> Platform:
     raise InvalidArgument(f"cannot stack images: their platforms differ ({names})", hint="choose one with --platform")
 
 
-def _process(sections: list[dict[str, object]], configs: Sequence[ImageConfig]) -> dict[str, object]:
+def _process(configs: Sequence[ImageConfig]) -> dict[str, object]:
+    what = "the image configuration"
+    sections = [get_dict(as_dict(loads(config.raw, what=what), what), "config", what, {}) for config in configs]
     leading = [at for at, config in enumerate(configs) if config.entrypoint or config.cmd]
     leader = sections[leading[-1] if leading else -1]
     result = {key: leader[key] for key in _PROCESS_KEYS if leader.get(key) is not None}
@@ -77,7 +79,7 @@ def _process(sections: list[dict[str, object]], configs: Sequence[ImageConfig]) 
     if env:
         result["Env"] = env
     for key in _UNITED_KEYS:
-        united = {name: value for section in sections for name, value in get_dict(section, key, "it", {}).items()}
+        united = {name: value for section in sections for name, value in get_dict(section, key, what, {}).items()}
         if united:
             result[key] = united
     return result

@@ -6,9 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-_RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
-)
+_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 UNKNOWN = "N/A"
@@ -76,7 +74,7 @@ def created_since(moment: datetime | None, now: datetime | None = None) -> str:
 
 
 def parse_moment(text: str, now: datetime | None = None) -> datetime | None:
-    """The value of an `until` filter: a time, a date, seconds since 1970, or a length before now (`24h`); None if none of them."""
+    """The value of an `until` filter: a time, a date, seconds since 1970, or a length before now (`24h`); else None."""
     if parsed := parse_time(text):
         return parsed
     if re.fullmatch(r"\d{1,11}(\.\d+)?", text, re.ASCII):
