@@ -8,6 +8,7 @@ This module is on the start path of ``run``: it imports the error tree and its n
 from __future__ import annotations
 
 from estiba.errors import InvalidArgument, NotImplemented
+from estiba.oci.user import parse_user
 from estiba.runtime import capabilities
 from estiba.runtime.options import Device
 from estiba.runtime.parse_mounts import parse_mount, parse_tmpfs, parse_volume
@@ -86,24 +87,8 @@ def workdir(options: RunOptions, text: str) -> None:
 
 def user(options: RunOptions, text: str) -> None:
     """-u: name|uid[:group|gid]."""
-    check_user(text, "--user")
+    parse_user(text)
     options.user = text
-
-
-def check_user(text: str, what: str) -> None:
-    """Refuses what is not of the form name|uid[:group|gid]; used for an image's User as well."""
-    parts = text.split(":")
-    grammar = "name|uid[:group|gid], numbers from 0 to 4294967294"
-    if len(parts) > 2 or not parts[0] or not all(_is_identity(part) for part in parts):
-        raise refuse(what, text, "not a user", hint=grammar)
-
-
-def _is_identity(text: str) -> bool:
-    if not text or not text.isprintable() or any(character in text for character in " /,"):
-        return False
-    if text.isdigit() or (text[0] in "+-" and text[1:].isdigit()):
-        return text.isascii() and len(text) <= 10 and text.isdecimal() and int(text) < 0xFFFFFFFF
-    return True
 
 
 def hostname(options: RunOptions, text: str) -> None:
@@ -375,8 +360,9 @@ def stop_timeout(options: RunOptions, text: str) -> None:
 
 def group_add(options: RunOptions, text: str) -> None:
     """--group-add: a group's name or number."""
-    if ":" in text or not _is_identity(text):
+    if ":" in text:
         raise refuse("--group-add", text, "not a group", hint="a name, or a number from 0 to 4294967294")
+    parse_user(text)
     options.group_add.append(text)
 
 

@@ -1,0 +1,81 @@
+"""What the pure half of the runtime must know of this machine, gathered once per start.
+
+This module is on the start path of ``run``: a few cheap system calls, and no probe that makes something.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from estiba.linux import cgroup, idmap, mountinfo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from estiba.config.settings import Settings
+
+_DEVICE_FOLDERS_OF_OUR_OWN = ("/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd")  # noqa: S108 - not a temporary file
+
+
+class HostFacts:
+    """One machine as one caller sees it.
+
+    `maps` are the id maps of the container to be made. `rlimits` gives the hard limit of each resource number. `own_proc` and
+    `own_sys` tell whether a new procfs or sysfs may be mounted in a user namespace (an outer container may have hidden parts
+    of them: then the kernel refuses, and the outer ones are bound). `devices` are the caller's device nodes; they are listed
+    only when asked for.
+    """
+
+    __slots__ = ("cgroups", "cpus", "devices", "maps", "own_proc", "own_sys", "rlimits", "uid")
+
+    def __init__(
+        self,
+        *,
+        uid: int,
+        maps: idmap.IdMaps,
+        cgroups: cgroup.Host,
+        cpus: int,
+        rlimits: dict[int, int],
+        own_proc: bool = True,
+        own_sys: bool = True,
+        devices: Sequence[str] = (),
+    ) -> None:
+        self.uid = uid
+        self.maps = maps
+        self.cgroups = cgroups
+        self.cpus = cpus
+        self.rlimits = rlimits
+        self.own_proc = own_proc
+        self.own_sys = own_sys
+        self.devices = tuple(devices)
+
+
+def gather(settings: Settings, maps: idmap.IdMaps, *, every_device: bool = False) -> HostFacts:
+    """Reads the facts. `every_device` lists /dev, for --privileged."""
+    mounts = mountinfo.read()
+    return HostFacts(
+        uid=settings.uid,
+        maps=maps,
+        cgroups=cgroup.Host.of(settings, mounts),
+        cpus=len(os.sched_getaffinity(0)),
+        rlimits={number: resource.getrlimit(number)[1] for number in range(16)},
+        own_proc=mountinfo.fully_visible(mounts, "/proc"),
+        own_sys=mountinfo.fully_visible(mounts, "/sys"),
+        devices=device_nodes() if every_device else (),
+    )
+
+
+def device_nodes(folder: str = "/dev") -> list[str]:
+    """Returns the paths of the device nodes below `folder`, but for terminals and what a container has of its own."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink() or entry.path in _DEVICE_FOLDERS_OF_OUR_OWN:
+                continue
+            if entry.is_dir():
+                found += device_nodes(entry.path)
+            elif not entry.is_file() and entry.stat().st_rdev:
+                found.append(entry.path)
+    return sorted(found)

@@ -1,0 +1,266 @@
+"""OCI runtime spec + bindings -> the helper's operations (helper/ops.toml). Pure.
+
+The order inside the container, and why:
+
+ 1  overlay, then the file systems in the spec's order, then files and links: while all of the host can still be reached.
+ 2  host and domain name, loopback, sysctls through the procfs made just now, before parts of it become read-only.
+ 3  masked and read-only paths.
+ 4  pivot: from here on the host cannot be reached by any path.
+ 5  limits, then the working directory while still root (it may have to be made).
+ 6  without no_new_privileges the filter, which needs CAP_SYS_ADMIN (seccomp(2)); then bounding set, user, capabilities.
+ 7  with no_new_privileges: the bit, then the filter last of all, so that it need not allow what step 6 does.
+ 8  execute.
+
+On the start path of ``run``.
+"""
+
+from __future__ import annotations
+
+from estiba.plan import ops
+from estiba.runtime import capabilities, mounts
+from estiba.runtime.parse_options import RLIMITS
+from estiba.runtime.spec import GROUPS, INIT, NESTED, USER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from estiba.linux.idmap import IdMaps
+    from estiba.plan.ops import Op
+
+NO_SLOT = 0xFFFFFFFF
+
+# clone(2)
+_CLONE = {
+    "mount": 0x00020000,
+    "cgroup": 0x02000000,
+    "uts": 0x04000000,
+    "ipc": 0x08000000,
+    "pid": 0x20000000,
+    "network": 0x40000000,
+}
+
+
+class Slot:
+    """A descriptor that the helper inherits, and the path it was opened at (empty where it is only read or written)."""
+
+    __slots__ = ("descriptor", "path")
+
+    def __init__(self, descriptor: int, path: str = "") -> None:
+        self.descriptor = descriptor
+        self.path = path
+
+
+class Bindings:
+    """What a plan needs beside the spec: the slots, the layers, the streams and what is to be done afterwards.
+
+    `slots` in the order of their numbers; the attributes that name one hold its number. `lowers` are paths beneath the `layers`
+    slot, topmost first. `binds` maps a mount's destination to the slot of its source. `files` are (slot, target) pairs bound
+    before the caller's mounts. `idmapped` slots reach the container through its own user namespace's map. `window` is rows and
+    columns of a terminal. `cleanup` are the operations of the after section.
+    """
+
+    __slots__ = (
+        "attached",
+        "binds",
+        "cgroups",
+        "cleanup",
+        "files",
+        "idmapped",
+        "layers",
+        "log",
+        "lowers",
+        "maps",
+        "report",
+        "seccomp",
+        "signal_proxy",
+        "slots",
+        "status",
+        "stdin",
+        "trace",
+        "upper",
+        "volatile",
+        "window",
+    )
+
+    def __init__(self, maps: IdMaps) -> None:
+        self.maps = maps
+        self.slots: list[Slot] = []
+        self.layers = NO_SLOT
+        self.lowers: list[str] = []
+        self.upper = NO_SLOT
+        self.volatile = False
+        self.binds: dict[str, int] = {}
+        self.files: list[tuple[int, str]] = []
+        self.idmapped: list[tuple[int, bool]] = []
+        self.cgroups: list[int] = []
+        self.status: int | None = None
+        self.log: int | None = None
+        self.report: int | None = None
+        self.trace: int | None = None
+        self.seccomp: bytes | None = None
+        self.stdin = False
+        self.attached = True
+        self.signal_proxy = True
+        self.window = (0, 0)
+        self.cleanup: list[Op] = []
+
+    def add(self, descriptor: int, path: str = "") -> int:
+        """Adds a slot and returns its number."""
+        self.slots.append(Slot(descriptor, path))
+        return len(self.slots) - 1
+
+
+def compile_plan(spec: dict[str, Any], bindings: Bindings) -> list[Op]:
+    """Returns the operations that make the container which `spec` describes out of what `bindings` holds."""
+    return [
+        *_host(spec, bindings),
+        *_file_systems(spec, bindings),
+        *_identity(spec),
+        *_hidden(spec),
+        ops.pivot(),
+        *_process(spec, bindings),
+        *bindings.cleanup,
+    ]
+
+
+# --- host --------------------------------------------------------------------------------------------------------------
+
+
+def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
+    for number, slot in enumerate(bindings.slots):
+        yield ops.slot(number, slot.descriptor, slot.path)
+    kinds = _namespaces(spec)
+    if "user" in kinds:
+        maps = bindings.maps
+        yield ops.user_namespace(maps.uid_map, maps.gid_map, maps.setgroups, maps.newuidmap, maps.newgidmap)
+    flags = 0
+    for kind in kinds - {"user"}:
+        flags |= _CLONE[kind]
+    yield ops.namespaces(flags)
+    for number, recursive in bindings.idmapped:
+        yield ops.idmap(number, int(recursive))
+    for number in bindings.cgroups:
+        yield ops.cgroup(number)
+    terminal = spec["process"]["terminal"]
+    yield ops.streams(2 if terminal else 1, int(bindings.stdin), *bindings.window)
+    yield ops.client(int(bindings.attached), int(bindings.signal_proxy))
+    for number, operation in (
+        (bindings.log, ops.log),
+        (bindings.status, ops.status),
+        (bindings.report, ops.report),
+        (bindings.trace, ops.trace),
+    ):
+        if number is not None:
+            yield operation(number)
+
+
+def _namespaces(spec: dict[str, Any]) -> set[str]:
+    return {entry["type"] for entry in spec["linux"]["namespaces"]}
+
+
+# --- the file system -----------------------------------------------------------------------------------------------------
+
+
+def _file_systems(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
+    flags = mounts.RDONLY if spec["root"]["readonly"] else 0
+    yield ops.overlay(bindings.layers, bindings.lowers, bindings.upper, int(bindings.volatile), flags)
+    standard, asked = _split(spec["mounts"], bindings)
+    for mount in standard:
+        yield _mount(mount, bindings)
+        if mount["destination"] == "/dev":
+            yield from _device_nodes(spec["mounts"])
+    for number, target in bindings.files:
+        if target not in bindings.binds:
+            yield ops.bind(number, target, mounts.NOSUID | mounts.NODEV | mounts.NOEXEC, 0, mounts.MS_PRIVATE)
+    for mount in asked:
+        yield _mount(mount, bindings)
+    if spec["process"]["terminal"]:
+        yield ops.console()
+
+
+def _split(every: list[dict[str, Any]], bindings: Bindings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Parts what every container has from what its caller asked for: up to the last mount on a tree that is always there."""
+    last = max(index for index, mount in enumerate(every) if _is_standard(mount, bindings))
+    return every[: last + 1], every[last + 1 :]
+
+
+def _is_standard(mount: dict[str, Any], bindings: Bindings) -> bool:
+    return mount["destination"] not in bindings.binds and mount["destination"].startswith(("/proc", "/sys", "/dev"))
+
+
+def _device_nodes(every: list[dict[str, Any]]) -> Iterator[Op]:
+    taken = {mount["destination"] for mount in every}
+    for path in mounts.DEVICES:
+        if path not in taken:
+            yield ops.host_bind(path, path, mounts.NOSUID | mounts.NOEXEC, 0)
+    for target, path in mounts.LINKS:
+        yield ops.symlink(target, path)
+
+
+def _mount(mount: dict[str, Any], bindings: Bindings) -> Op:
+    target, words = mount["destination"], mount["options"]
+    flags, rest = mounts.attributes(words)
+    if mount["type"] != "bind":
+        fstype = "cgroup2" if mount["type"] == "cgroup" else mount["type"]
+        return ops.mount(fstype, target, flags, rest)
+    recursive = int(mounts.is_recursive(words))
+    if target in bindings.binds:
+        return ops.bind(bindings.binds[target], target, flags, recursive, mounts.propagation(words))
+    if target not in mounts.HOST_TREES or mount["source"] != target:
+        raise ValueError(f"{target} is a bind without a slot")
+    return ops.host_bind(target, target, flags, recursive)
+
+
+# --- names, network, procfs ------------------------------------------------------------------------------------------------
+
+
+def _identity(spec: dict[str, Any]) -> Iterator[Op]:
+    kinds = _namespaces(spec)
+    if "uts" in kinds and spec["hostname"]:
+        yield ops.hostname(spec["hostname"])
+    if spec.get("domainname"):
+        yield ops.domainname(spec["domainname"])
+    if "network" in kinds:
+        yield ops.loopback()
+    for name, value in spec["linux"]["sysctl"].items():
+        # sysctl(8): a name with slashes may hold dots (network devices do), one with dots has slashes for theirs.
+        yield ops.sysctl(name if "/" in name else name.replace(".", "/"), value)
+    if spec["annotations"].get(NESTED) == "false":
+        yield ops.sysctl("user/max_user_namespaces", "0")
+
+
+def _hidden(spec: dict[str, Any]) -> Iterator[Op]:
+    for path in spec["linux"].get("maskedPaths", ()):
+        yield ops.mask(path)
+    for path in spec["linux"].get("readonlyPaths", ()):
+        yield ops.readonly(path)
+
+
+# --- the process -----------------------------------------------------------------------------------------------------------
+
+
+def _process(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
+    process, annotations = spec["process"], spec["annotations"]
+    for limit in process["rlimits"]:
+        number = RLIMITS[limit["type"].removeprefix("RLIMIT_").lower()]
+        yield ops.rlimit(number, limit["soft"], limit["hard"])
+    if "oomScoreAdj" in process:
+        yield ops.oom_score_adj(process["oomScoreAdj"])
+    yield ops.working_directory(process["cwd"])
+    late = process["noNewPrivileges"]
+    if bindings.seccomp is not None and not late:
+        yield ops.seccomp(bindings.seccomp, 0)
+    held = capabilities.mask(process["capabilities"]["bounding"])
+    yield ops.bounding(held)
+    groups = annotations.get(GROUPS, "")
+    yield ops.user(annotations[USER], groups.split(",") if groups else (), process["user"]["umask"], 1)
+    yield ops.capabilities(held, held, 0, 0)
+    if late:
+        yield ops.no_new_privileges()
+        if bindings.seccomp is not None:
+            yield ops.seccomp(bindings.seccomp, 0)
+    if annotations.get(INIT) == "true":
+        yield ops.init()
+    yield ops.execute(process["args"], process["env"])

@@ -1,0 +1,290 @@
+"""Image configuration + options + facts of the machine -> OCI runtime spec (runtime-spec 1.2, config.md).
+
+Pure. What the specification has no word for is in annotations ``org.estiba.*``: `USER` (a user that is a name, resolved inside by
+the helper), `INIT`, `SECCOMP` (which filter), `NESTED` (whether user namespaces may be nested), `STOP_SIGNAL`.
+On the start path of ``run``.
+"""
+
+from __future__ import annotations
+
+from estiba.errors import FailedPrecondition, InvalidArgument, NoCommand, PermissionDenied
+from estiba.oci.user import is_id, parse_user
+from estiba.runtime import capabilities, mounts
+from estiba.runtime.parse_options import RLIMITS, UNLIMITED, signal_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiba.linux.facts import HostFacts
+    from estiba.oci.image_config import ImageConfig
+    from estiba.runtime.options import RunOptions
+
+    Spec = dict[str, Any]
+
+VERSION = "1.2.0"
+USER = "org.estiba.user"
+GROUPS = "org.estiba.groups"
+INIT = "org.estiba.init"
+SECCOMP = "org.estiba.seccomp"
+NESTED = "org.estiba.nested-user-namespaces"
+STOP_SIGNAL = "org.opencontainers.image.stopSignal"  # image-spec, conversion.md
+
+PIDS_LIMIT = 2048
+_NOFILE = (1024, 524288)
+_MEMLOCK = 8 * 1024 * 1024
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_INFINITY = (1 << 64) - 1
+
+
+def build_spec(config: ImageConfig, options: RunOptions, facts: HostFacts) -> Spec:
+    """Returns the container's runtime spec.
+
+    `options.hostname` is set by the caller where the user gave none. Raises NoCommand, InvalidArgument for options that exclude
+    each other, FailedPrecondition for a limit that this machine does not let the caller set, PermissionDenied for --userns host.
+    """
+    _check(options, facts)
+    return {
+        "ociVersion": VERSION,
+        "process": _process(config, options, facts),
+        "root": {"path": "rootfs", "readonly": options.read_only},
+        "hostname": options.hostname or "",
+        **({"domainname": options.domainname} if options.domainname else {}),
+        "mounts": _mounts(options, facts),
+        "annotations": _annotations(config, options),
+        "linux": _linux(options, facts),
+    }
+
+
+def _check(options: RunOptions, facts: HostFacts) -> None:
+    if options.uts == "host" and (options.hostname or options.domainname):
+        raise InvalidArgument("cannot set a host name: --uts host shares the host's")
+    if options.userns == "host" and facts.uid != 0:
+        raise PermissionDenied("cannot use --userns host: only root can run a container without a user namespace")
+    if options.ipc == "host" and options.shm_size is not None:
+        raise InvalidArgument("cannot use --shm-size: --ipc host shares the host's /dev/shm")
+    if options.nano_cpus is not None and (options.cpu_quota is not None or options.cpu_period is not None):
+        raise InvalidArgument("cannot use --cpus: --cpu-quota or --cpu-period says the same")
+    if options.nano_cpus is not None and options.nano_cpus > facts.cpus * 10**9:
+        raise InvalidArgument(f"cannot use --cpus: this machine lets the caller use {facts.cpus} processors")
+    if options.memory_swap not in (None, UNLIMITED) and options.memory_swap < (options.memory or 0):  # type: ignore[operator]
+        raise InvalidArgument("cannot use --memory-swap: it counts memory and swap together, so it is at least --memory")
+    if options.memory_swap is not None and options.memory is None:
+        raise InvalidArgument("cannot use --memory-swap: --memory is not given")
+
+
+# --- process -----------------------------------------------------------------------------------------------------------
+
+
+def _process(config: ImageConfig, options: RunOptions, facts: HostFacts) -> Spec:
+    held = capabilities.effective(options.cap_add, options.cap_drop, privileged=options.privileged)
+    process: Spec = {
+        "terminal": options.tty,
+        "user": _user(config, options),
+        "args": arguments(config, options),
+        "env": environment(config, options),
+        "cwd": options.workdir or config.working_dir or "/",
+        "capabilities": {"bounding": held, "effective": held, "permitted": held},
+        "rlimits": _rlimits(options, facts),
+        "noNewPrivileges": options.no_new_privileges,
+    }
+    if options.oom_score_adj is not None:
+        process["oomScoreAdj"] = options.oom_score_adj
+    return process
+
+
+def arguments(config: ImageConfig, options: RunOptions) -> list[str]:
+    """Returns entrypoint and command as Docker joins them: --entrypoint drops the image's Cmd as well, and empty drops both."""
+    if options.entrypoint is not None:
+        words = ([options.entrypoint] if options.entrypoint else []) + list(options.command)
+    else:
+        words = list(config.entrypoint) + (list(options.command) or list(config.cmd))
+    if not words:
+        raise NoCommand(f"cannot run {options.image}: no command", hint="the image has none: name a program after the image")
+    return words
+
+
+def environment(config: ImageConfig, options: RunOptions) -> list[str]:
+    """Returns the environment: defaults, the image's, the caller's, later ones over earlier ones."""
+    variables: dict[str, str] = {"PATH": _PATH}
+    if options.hostname:
+        variables["HOSTNAME"] = options.hostname
+    if options.tty:
+        variables["TERM"] = "xterm"
+    for entry in config.env:
+        name, _, value = entry.partition("=")
+        variables[name] = value
+    for entry in options.env:
+        name, separator, value = entry.partition("=")
+        if separator:
+            variables[name] = value
+        elif name in options.environ:
+            variables[name] = options.environ[name]
+        else:
+            variables.pop(name, None)  # as Docker: a name without a value anywhere unsets it
+    return [f"{name}={value}" for name, value in variables.items()]
+
+
+def _user(config: ImageConfig, options: RunOptions) -> Spec:
+    user, group = parse_user(options.user or config.user or "0")
+    ids: Spec = {"uid": int(user) if is_id(user) else 0, "gid": int(group) if group and is_id(group) else 0, "umask": 0o022}
+    extra = [int(name) for name in options.group_add if is_id(name)]
+    return {**ids, "additionalGids": extra} if extra else ids
+
+
+def _rlimits(options: RunOptions, facts: HostFacts) -> list[Spec]:
+    wanted: dict[str, tuple[int, int]] = {"core": (0, 0), "nofile": _NOFILE, "memlock": (_MEMLOCK, _MEMLOCK)}
+    pids = _pids(options)
+    if pids != UNLIMITED:
+        wanted["nproc"] = (pids, pids)
+    chosen = {name: tuple(_lesser(value, facts.rlimits[RLIMITS[name]]) for value in pair) for name, pair in wanted.items()}
+    for name, pair in options.ulimits.items():
+        hard = facts.rlimits[RLIMITS[name]]
+        if hard != UNLIMITED and (pair[1] == UNLIMITED or pair[1] > hard):
+            raise FailedPrecondition(
+                f"cannot use --ulimit {name}: its hard limit here is {hard}", hint=f"raise it for the calling shell: ulimit -H ({name})"
+            )
+        chosen[name] = pair
+    return [
+        {"type": "RLIMIT_" + name.upper(), "soft": soft % (_INFINITY + 1), "hard": high % (_INFINITY + 1)}
+        for name, (soft, high) in chosen.items()
+    ]
+
+
+def _lesser(value: int, hard: int) -> int:
+    return value if hard == UNLIMITED else min(value, hard)
+
+
+def _pids(options: RunOptions) -> int:
+    if options.pids_limit is not None:
+        return options.pids_limit
+    return UNLIMITED if options.privileged else PIDS_LIMIT
+
+
+# --- mounts ------------------------------------------------------------------------------------------------------------
+
+
+def _mounts(options: RunOptions, facts: HostFacts) -> list[Spec]:
+    asked = mounts.user_mounts(options.mounts)
+    nodes = mounts.device_mounts(options.devices, facts.devices if options.privileged else ())
+    targets = {mount["destination"] for mount in asked + nodes}
+    own = [mount for mount in mounts.standard(options, facts) if mount["destination"] not in targets]
+    return own + nodes + asked
+
+
+# --- linux ---------------------------------------------------------------------------------------------------------------
+
+
+def _linux(options: RunOptions, facts: HostFacts) -> Spec:
+    linux: Spec = {
+        "namespaces": [{"type": kind} for kind in namespaces(options)],
+        "resources": _resources(options, facts),
+        "sysctl": _sysctls(options, facts),
+        "rootfsPropagation": "rslave",
+    }
+    if options.userns == "private":
+        linux["uidMappings"] = _mappings(facts.maps.uid_map)
+        linux["gidMappings"] = _mappings(facts.maps.gid_map)
+    if not (options.privileged or options.unmasked):
+        linux["maskedPaths"] = list(mounts.MASKED_PATHS)
+        linux["readonlyPaths"] = list(mounts.READ_ONLY_PATHS)
+    return linux
+
+
+def namespaces(options: RunOptions) -> list[str]:
+    """Returns the types of the namespaces that the container gets of its own."""
+    kinds = ["mount"]
+    for kind, choice in (
+        ("pid", options.pid),
+        ("ipc", options.ipc),
+        ("uts", options.uts),
+        ("cgroup", options.cgroupns),
+        ("user", options.userns),
+    ):
+        if choice == "private":
+            kinds.append(kind)
+    return kinds if options.network == "host" else [*kinds, "network"]
+
+
+def _mappings(lines: tuple[str, ...]) -> list[Spec]:
+    rows = [line.split(" ") for line in lines]
+    return [{"containerID": int(inside), "hostID": int(outside), "size": int(count)} for inside, outside, count in rows]
+
+
+def _resources(options: RunOptions, facts: HostFacts) -> Spec:
+    resources: Spec = {}
+    memory = {"limit": options.memory, "swap": _swap(options, facts), "reservation": options.memory_reservation}
+    cpu = {
+        "shares": options.cpu_shares,
+        "quota": options.cpu_quota,
+        "period": options.cpu_period,
+        "cpus": options.cpuset_cpus,
+        "mems": options.cpuset_mems,
+    }
+    if options.nano_cpus is not None:
+        cpu |= {"period": 100000, "quota": options.nano_cpus // 10000}
+    for name, section in (("memory", memory), ("cpu", cpu)):
+        given = {key: value for key, value in section.items() if value is not None}
+        if given:
+            resources[name] = given
+    limit = _pids(options)
+    if options.pids_limit is not None or (limit != UNLIMITED and facts.cgroups.available("pids")):
+        resources["pids"] = {"limit": limit}
+    rules = _device_rules(options)
+    if rules:
+        resources["devices"] = rules
+    return resources
+
+
+def _swap(options: RunOptions, facts: HostFacts) -> int | None:
+    """As Docker: without --memory-swap a container may swap as much again as its memory, where swap is counted at all."""
+    if options.memory is None or options.memory_swap is not None:
+        return options.memory_swap
+    return options.memory * 2 if facts.cgroups.unified else None
+
+
+def _device_rules(options: RunOptions) -> list[Spec]:
+    """Returns rules only where a device is less than ``rwm``; what may be opened at all is a matter of which nodes are there."""
+    return [{"allow": False, "path": device.source, "access": missing} for device in options.devices if (missing := _missing(device.permissions))]
+
+
+def _missing(permissions: str) -> str:
+    # Without m nothing changes: mknod(2) of a device is refused in a user namespace anyway.
+    return "".join(letter for letter in "rw" if letter not in permissions)
+
+
+def _sysctls(options: RunOptions, facts: HostFacts) -> dict[str, str]:
+    values: dict[str, str] = {}
+    if options.network != "host":
+        # A container's ports are its own, and echo sockets need no capability: so ping works without CAP_NET_RAW.
+        last = 0 if facts.maps.kind == "single" else 65535
+        values = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": f"0 {last}"}
+    for name, value in options.sysctls.items():
+        kind = "network" if name.startswith("net.") else "uts" if name == "kernel.domainname" else "ipc"
+        if kind not in namespaces(options):
+            raise InvalidArgument(f"cannot set sysctl {name}: the {kind} namespace is the host's")
+        values[name] = value
+    return values
+
+
+# --- annotations ---------------------------------------------------------------------------------------------------------
+
+
+def _annotations(config: ImageConfig, options: RunOptions) -> dict[str, str]:
+    user, group = parse_user(options.user or config.user or "0")
+    values = {**options.annotations, USER: f"{user}:{group}" if group else user}
+    if options.group_add:
+        values[GROUPS] = ",".join(options.group_add)
+    if options.init:
+        values[INIT] = "true"
+    values[SECCOMP] = "unconfined" if options.privileged else options.seccomp or "default"
+    values[NESTED] = "true" if options.privileged or options.userns == "host" else "false"
+    values[STOP_SIGNAL] = str(stop_signal(config, options))
+    return values
+
+
+def stop_signal(config: ImageConfig, options: RunOptions) -> int:
+    """Returns the number of the signal that asks the container's program to stop."""
+    if options.stop_signal is not None:
+        return options.stop_signal
+    return signal_number(config.stop_signal, "the image's StopSignal") if config.stop_signal else 15
