@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+from estiba.config.settings import is_loopback
 from estiba.errors import InvalidArgument
 
 
@@ -50,14 +51,6 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Proxies:
         http=None if "REQUEST_METHOD" in environ else _proxy(environ, "HTTP_PROXY"),
         exceptions=tuple(entry.strip().lower() for entry in exceptions.split(",") if entry.strip()),
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is `localhost` or a loopback address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    address = _address(host)
-    return address is not None and address.is_loopback
 
 
 def _proxy(environ: Mapping[str, str], name: str) -> Proxy | None:

@@ -50,7 +50,7 @@ _TEXTS = {
 class Settings:
     """The choices of one process; read-only.
 
-    Paths: `root` store, `runtime_dir` volatile state, `config_dir`; `uid` effective user.
+    Paths: `root` store, `runtime_dir` volatile state, `config_dir` the configuration file's folder; `uid` effective user.
     Registries: `default_registry`; `insecure_registries`, hosts spoken to without TLS or without checking it (loopback ones are
     always plain HTTP candidates, see `is_insecure`); `mirrors`, base addresses tried before docker.io; `token_realms`, hosts that
     may see a registry's credentials although they are of another domain.
@@ -95,17 +95,17 @@ class Settings:
 
     def replace(self, **values: object) -> Settings:
         """A copy with other values."""
-        return Settings(**{name: getattr(self, name) for name in self.__slots__}, **values)
+        return Settings(**{**{name: getattr(self, name) for name in self.__slots__}, **values})
 
     def is_insecure(self, registry: str) -> bool:
         """Whether `registry` (``host[:port]``) may be spoken to over plain HTTP: loopback, or configured.
 
-        As Docker: ``localhost`` and addresses in 127.0.0.0/8 and ::1, then ``insecure-registries`` by host, host:port, or network.
+        As Docker: ``localhost``, addresses in 127.0.0.0/8 and ::1, then ``insecure-registries`` by host, host:port, or network.
         """
         return is_loopback(registry) or self.waives_tls(registry)
 
     def waives_tls(self, registry: str) -> bool:
-        """Whether the configuration says so for `registry`: its certificate is then not checked either. Loopback alone does not."""
+        """Whether the configuration says so for `registry`: its certificate is not checked then. Loopback alone does not."""
         return _listed(registry, self.insecure_registries)
 
 
@@ -134,8 +134,7 @@ def load(root: str | None = None, environ: Mapping[str, str] = os.environ) -> Se
     setting, PermissionDenied for a folder that another user could change.
     """
     uid = os.geteuid()
-    config_dir = _config_dir(uid, environ)
-    path = environ.get("ESTIBA_CONFIG") or f"{config_dir}/config.json"
+    path = _absolute(environ.get("ESTIBA_CONFIG") or f"{_config_dir(uid, environ)}/config.json", "ESTIBA_CONFIG")
     values = _read_file(path, required="ESTIBA_CONFIG" in environ)
     if environ.get("ESTIBA_DEBUG"):
         values["debug"] = True
@@ -147,7 +146,7 @@ def load(root: str | None = None, environ: Mapping[str, str] = os.environ) -> Se
         values["root"] = _absolute(environ["ESTIBA_ROOT"], "ESTIBA_ROOT")
     elif "root" not in values:
         values["root"] = "/var/lib/estiba" if uid == 0 else _xdg(environ, "XDG_DATA_HOME", ".local/share") + "/estiba"
-    return Settings(uid=uid, config_dir=config_dir, runtime_dir=runtime_dir(uid, environ), **values)
+    return Settings(uid=uid, config_dir=os.path.dirname(path), runtime_dir=runtime_dir(uid, environ), **values)
 
 
 def runtime_dir(uid: int, environ: Mapping[str, str] = os.environ) -> str:
@@ -179,7 +178,7 @@ def runtime_dir(uid: int, environ: Mapping[str, str] = os.environ) -> str:
 def is_loopback(registry: str) -> bool:
     """Whether the host of ``host[:port]`` is this machine by name or address."""
     host = _host_of(registry)
-    return host in ("localhost", "::1") or _is_ipv4(host) and host.startswith("127.")
+    return host in ("localhost", "::1") or (_is_ipv4(host) and host.startswith("127."))
 
 
 # --- folders --------------------------------------------------------------------------------------------------------
