@@ -144,7 +144,8 @@ class _Parser:
                 ended = word
                 self._tokens.pop(0)
                 break
-            nodes.append(self._action(word))
+            if self._tokens or "/*" not in action:
+                nodes.append(self._action(word))
         self._depth -= 1
         return _sequence(nodes), ended
 
@@ -154,8 +155,6 @@ class _Parser:
             return self._conditional() if word == "if" else self._with() if word == "with" else self._range()
         if word in ("break", "continue"):
             return _stop(_Break if word == "break" else _Continue)
-        if not self._tokens:  # a comment
-            return _literal("")
         assigned = self._assignment()
         value = self._pipeline()
         self._finish()
