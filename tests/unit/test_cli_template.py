@@ -15,7 +15,7 @@ class Row:
         self.ID = "sha256:abc"
         self.size = 5
 
-    def Label(self, name: str) -> str:
+    def Label(self, name: str) -> str:  # noqa: N802 - a field of the template
         return f"<{name}>"
 
 
@@ -119,7 +119,7 @@ def test_renders(source: str, text: str) -> None:
         ("{{.Name @}}", "unexpected '@'"),
         ("{{range .Yes}}{{end}}", "range cannot go over"),
         ("{{break}}", "outside range"),
-        ('{{eq .Name 1}}', "eq cannot compare"),
+        ("{{eq .Name 1}}", "eq cannot compare"),
         ('{{printf "%99999999d" 1}}', "printf needs a number up to"),
         ("{{pad .Name 99999999 1}}", "pad needs a number up to"),
         ("{{" + "(" * 500 + ".Name" + ")" * 500 + "}}", "nested too deeply"),

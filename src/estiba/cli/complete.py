@@ -40,12 +40,12 @@ def candidates(line: str, context: Context) -> list[Candidate]:
             command, table = load(entry), None
         else:
             command, table = Command("", "", command.run), entry
+    if table is None and not command.interspersed and len(words) > at:
+        return [(":file", "")]  # inside the container's own command line
     if last.startswith("-"):
         return _flags(command, last, context)
     if table is not None:
         return [(word, about) for word, about in _verbs(table) if word.startswith(last)]
-    if not command.interspersed and len(words) > at:
-        return [(":file", "")]  # inside the container's own command line
     return _arguments(command, last, context)
 
 
@@ -86,10 +86,12 @@ def _skip_flags(command: Command, words: Sequence[str]) -> tuple[int, Flag | Non
 
 
 def _verbs(table: Mapping[str, str | dict[str, str]]) -> Iterator[Candidate]:
+    seen = set[str]()
     for word, entry in table.items():
         if isinstance(entry, dict):
             yield word, GROUPS[word]
-        elif not word.startswith("_"):
+        elif not word.startswith("_") and entry not in seen:  # `ls`, not also `list`
+            seen.add(entry)
             yield word, load(entry).summary
 
 
@@ -127,7 +129,7 @@ def _images(context: Context) -> list[str]:
             return []
         from estiba.store import references
 
-        return sorted(reference.familiar for reference, _ in references.all(context.store))
+        return sorted(reference.familiar for reference, _ in references.all(context.store) if not reference.is_dangling)
     except (EstibaError, OSError):
         return []
 

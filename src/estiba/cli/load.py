@@ -13,17 +13,15 @@ if TYPE_CHECKING:
 
 
 def _run(context: Context, found: Invocation) -> int:
-    import os
-
     from estiba.cli.progress import progress_for
     from estiba.engine.load import load
 
     platform, source = found.string("platform") or None, found.string("input")
     with progress_for(quiet=found.switch("quiet")) as progress:
-        if source and os.path.isdir(source):
+        if source not in ("", "-"):
             loaded = load(context.store, context.settings, source, platform=platform, progress=progress)
         else:
-            with open_input(source or "-", "load") as stream:
+            with open_input("-", "load") as stream:
                 loaded = load(context.store, context.settings, stream, platform=platform, progress=progress)
     output.lines(item.line for item in loaded)
     return 0

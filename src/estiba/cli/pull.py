@@ -21,7 +21,7 @@ def _run(context: Context, found: Invocation) -> int:
             images = pull_all(context.store, context.settings, name, platform=platform, progress=progress)
         else:
             images = [pull(context.store, context.settings, name, platform=platform, progress=progress)]
-    output.lines(image.reference.canonical for image in images if image.reference)
+    output.lines(image.reference.canonical for image in images)
     return 0
 
 
