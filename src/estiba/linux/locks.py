@@ -17,6 +17,7 @@ from estiba.errors import Conflict, PermissionDenied, ResourceExhausted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
 #: Seconds until a waiting command says what it waits for.
 MESSAGE_AFTER = 2.0
@@ -42,9 +43,7 @@ class Lock:
 
     __slots__ = ("descriptor", "kind", "path", "shared", "timeout", "what")
 
-    def __init__(
-        self, path: str, shared: bool = False, what: str = "", *, timeout: float | None = None, kind: str = ""
-    ) -> None:
+    def __init__(self, path: str, shared: bool = False, what: str = "", *, timeout: float | None = None, kind: str = "") -> None:
         self.path = path
         self.shared = shared
         self.what = what or path
@@ -52,7 +51,7 @@ class Lock:
         self.kind = kind
         self.descriptor = -1
 
-    def acquire(self) -> Lock:
+    def acquire(self) -> Self:
         """Takes the lock."""
         if _held is not None and self.kind:
             _check(self.kind)
@@ -110,12 +109,10 @@ class Lock:
         except OSError as error:
             raise ResourceExhausted(f"cannot lock {self.what}: {self.path}: {error.strerror}") from None
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> Self:
         return self.acquire()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
 
 

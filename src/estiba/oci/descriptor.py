@@ -26,6 +26,7 @@ class Descriptor:
         media_type: str,
         digest: Digest,
         size: int,
+        *,
         platform: Platform | None = None,
         annotations: dict[str, str] | None = None,
         urls: list[str] | None = None,
@@ -51,10 +52,10 @@ class Descriptor:
             check_media_type(get_str(obj, "mediaType", what), what),
             digest,
             get_int(obj, "size", what),
-            _platform(obj, what),
-            get_str_map(obj, "annotations", what, {}),
-            get_str_list(obj, "urls", what, []),
-            get_str(obj, "artifactType", what, ""),
+            platform=_platform(obj, what),
+            annotations=get_str_map(obj, "annotations", what, {}),
+            urls=get_str_list(obj, "urls", what, []),
+            artifact_type=get_str(obj, "artifactType", what, ""),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -94,6 +95,4 @@ def _platform(obj: object, what: str) -> Platform | None:
     raw = get_dict(obj, "platform", what, {})
     if not raw:
         return None
-    return Platform(
-        get_str(raw, "os", what, ""), get_str(raw, "architecture", what, ""), get_str(raw, "variant", what, "")
-    )
+    return Platform(get_str(raw, "os", what, ""), get_str(raw, "architecture", what, ""), get_str(raw, "variant", what, ""))

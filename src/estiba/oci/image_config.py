@@ -11,7 +11,15 @@ from estiba.errors import DataLoss, InvalidArgument
 from estiba.oci.digest import DiffID, parse_diff_id
 from estiba.oci.platform import Platform
 from estiba.oci.strict_json import (
-    INT64_MAX, LIMIT, as_dict, get_bool, get_dict, get_int, get_list, get_str, get_str_list, get_str_map, loads,
+    LIMIT,
+    as_dict,
+    get_bool,
+    get_dict,
+    get_int,
+    get_str,
+    get_str_list,
+    get_str_map,
+    loads,
 )  # fmt: skip
 from estiba.oci.user import parse_user
 
@@ -34,14 +42,9 @@ class Healthcheck:
 
     __slots__ = ("interval", "retries", "start_interval", "start_period", "test", "timeout")
 
-    def __init__(
-        self, test: list[str], interval: int, timeout: int, start_period: int, start_interval: int, retries: int
-    ) -> None:
+    def __init__(self, test: list[str], times: list[int], retries: int) -> None:
         self.test = test
-        self.interval = interval
-        self.timeout = timeout
-        self.start_period = start_period
-        self.start_interval = start_interval
+        self.interval, self.timeout, self.start_period, self.start_interval = times
         self.retries = retries
 
 
@@ -200,10 +203,14 @@ def _port(text: str, what: str) -> str:
     numbers, _, protocol = text.partition("/")
     protocol = protocol.lower() or "tcp"
     first, _, last = numbers.partition("-")
-    valid = all(part and _DIGITS.issuperset(part) and len(part) <= 5 and 0 < int(part) < 65536 for part in (first, last or first))
+    valid = _is_port(first) and _is_port(last or first)
     if not valid or numbers.endswith("-") or protocol not in ("tcp", "udp", "sctp"):
         _refuse(what, f"ExposedPorts entry {text[:60]!r} is not PORT[-PORT][/tcp|udp|sctp]")
     return f"{numbers}/{protocol}"
+
+
+def _is_port(text: str) -> bool:
+    return bool(text) and _DIGITS.issuperset(text) and len(text) <= 5 and 0 < int(text) < 65536
 
 
 def _volumes(section: dict[str, object], what: str) -> list[str]:
@@ -233,10 +240,8 @@ def _healthcheck(section: dict[str, object], what: str) -> Healthcheck | None:
     check = get_dict(section, "Healthcheck", what, {})
     if not check:
         return None
-    times = [
-        get_int(check, key, what, 0, 0, INT64_MAX) for key in ("Interval", "Timeout", "StartPeriod", "StartInterval")
-    ]
-    return Healthcheck(get_str_list(check, "Test", what, []), *times, get_int(check, "Retries", what, 0, 0, 2**31 - 1))
+    times = [get_int(check, key, what, 0) for key in ("Interval", "Timeout", "StartPeriod", "StartInterval")]
+    return Healthcheck(get_str_list(check, "Test", what, []), times, get_int(check, "Retries", what, 0, maximum=2**31 - 1))
 
 
 def _diff_ids(document: dict[str, object], what: str) -> list[DiffID]:
@@ -271,7 +276,9 @@ def epoch_seconds(text: str) -> int | None:
     if date[4:5] + date[7:8] + clock[2:3] + clock[5:6] != "--::" or letter not in ("T", "t", " ") or letter == "":
         return None
     fields = (date[:4], date[5:7], date[8:], clock[:2], clock[3:5], clock[6:])
-    if not all(_DIGITS.issuperset(field) and len(field) == width for field, width in zip(fields, (4, 2, 2, 2, 2, 2), strict=True)):
+    if not all(
+        _DIGITS.issuperset(field) and len(field) == width for field, width in zip(fields, (4, 2, 2, 2, 2, 2), strict=True)
+    ):
         return None
     year, month, day, hour, minute, second = (int(field) for field in fields)
     offset = _zone_seconds(zone)

@@ -67,13 +67,13 @@ class _Reader:
         elif letter in ("{", "["):
             if depth == self.depth_max:
                 raise Invalid(self.at, f"nested deeper than {self.depth_max} levels")
-            value = self.object(depth + 1) if letter == "{" else self.array(depth + 1)
+            value = self.read_object(depth + 1) if letter == "{" else self.read_array(depth + 1)
         else:
             value = self.scalar()
         self.space()
         return value
 
-    def object(self, depth: int) -> dict[str, object]:
+    def read_object(self, depth: int) -> dict[str, object]:
         result: dict[str, object] = {}
         self.at += 1
         self.space()
@@ -96,7 +96,7 @@ class _Reader:
             if not self.skip(","):
                 raise Invalid(self.at, "a comma or a closing brace is missing")
 
-    def array(self, depth: int) -> list[object]:
+    def read_array(self, depth: int) -> list[object]:
         result: list[object] = []
         self.at += 1
         self.space()
@@ -165,7 +165,7 @@ class _Reader:
         return chr(code)
 
     def unit(self) -> int:
-        """The number of the escape ``\\uXXXX`` at the position."""
+        """The number of the escape of four hexadecimal digits at the position."""
         match = _HEX4.match(self.text, self.at + 2)
         if match is None:
             raise Invalid(self.at, "an escape without four hexadecimal digits")

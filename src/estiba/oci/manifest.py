@@ -6,7 +6,8 @@ and it holds only what can be stored: layers that are plain, gzip or zstd tars, 
 
 from __future__ import annotations
 
-from estiba.errors import DataLoss, NotFound, NotImplemented
+from estiba import errors
+from estiba.errors import DataLoss, NotFound
 from estiba.oci import media_types as mt
 from estiba.oci.descriptor import Descriptor, check_media_type
 from estiba.oci.platform import Platform, best, matches
@@ -60,9 +61,7 @@ class Index:
 
     __slots__ = ("annotations", "manifests", "media_type", "raw")
 
-    def __init__(
-        self, media_type: str, manifests: list[Descriptor], annotations: dict[str, str], raw: bytes
-    ) -> None:
+    def __init__(self, media_type: str, manifests: list[Descriptor], annotations: dict[str, str], raw: bytes) -> None:
         self.media_type = media_type
         self.manifests = manifests
         self.annotations = annotations
@@ -106,7 +105,7 @@ def parse_manifest(data: bytes, media_type: str = "", *, what: str = "the manife
         raise _schema1(what)
     version = get_int(document, "schemaVersion", what)
     if version != 2:
-        raise NotImplemented(f"cannot use {what}: its schema version is {version}, not 2")
+        raise errors.NotImplemented(f"cannot use {what}: its schema version is {version}, not 2")
     if own and said and own != said:
         raise DataLoss(f"cannot use {what}: it says its media type is {own}, but it was offered as {said}")
     return _parse(document, own or said, data, what)
@@ -119,7 +118,7 @@ def _parse(document: dict[str, object], media_type: str, data: bytes, what: str)
     if not media_type:
         media_type = mt.OCI_INDEX if is_index else mt.OCI_MANIFEST
     if media_type not in mt.INDEXES and media_type not in mt.MANIFESTS:
-        raise NotImplemented(
+        raise errors.NotImplemented(
             f"cannot use {what}: unknown media type {media_type[:200]!r}",
             hint="supported are OCI images and Docker image manifests of version 2, schema 2",
         )
@@ -136,8 +135,8 @@ def _parse(document: dict[str, object], media_type: str, data: bytes, what: str)
     return Manifest(media_type, config, _layers(document, what), annotations, data)
 
 
-def _schema1(what: str) -> NotImplemented:
-    return NotImplemented(
+def _schema1(what: str) -> errors.NotImplemented:
+    return errors.NotImplemented(
         f"cannot use {what}: it is a Docker image manifest of schema 1, a format that was given up in 2017",
         hint="push the image again with a current tool, which writes schema 2 or OCI",
     )
@@ -147,7 +146,7 @@ def _check_config(document: dict[str, object], config: Descriptor, what: str) ->
     if config.media_type in mt.CONFIGS:
         return
     kind = get_str(document, "artifactType", what, "") or config.media_type
-    raise NotImplemented(f"cannot use {what}: it is not a container image but an artifact of type {kind[:200]!r}")
+    raise errors.NotImplemented(f"cannot use {what}: it is not a container image but an artifact of type {kind[:200]!r}")
 
 
 def _layers(document: dict[str, object], what: str) -> list[Descriptor]:
@@ -167,13 +166,13 @@ def _layers(document: dict[str, object], what: str) -> list[Descriptor]:
 def _check_layer_type(layer: Descriptor, what: str) -> None:
     kind = layer.media_type
     if mt.is_encrypted(kind):
-        raise NotImplemented(f"cannot use {what}: it is encrypted ({kind})")
+        raise errors.NotImplemented(f"cannot use {what}: it is encrypted ({kind})")
     if mt.is_foreign(kind):
-        raise NotImplemented(
+        raise errors.NotImplemented(
             f"cannot use {what}: it is a foreign layer ({kind}), which registries do not hold; its URLs are not fetched"
         )
     if kind not in mt.LAYERS:
-        raise NotImplemented(f"cannot use {what}: unknown media type {kind!r}")
+        raise errors.NotImplemented(f"cannot use {what}: unknown media type {kind!r}")
 
 
 def check_diff_ids(manifest: Manifest, diff_ids: Sequence[str], *, what: str = "the image") -> None:

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from estiba.errors import DataLoss
 
-try:
-    import _json
-except ImportError:  # an interpreter without the accelerator, PyPy for one
-    _json = None  # type: ignore[assignment]
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
+
+    _json: Any
+else:
+    try:
+        import _json
+    except ImportError:  # an interpreter without the accelerator, PyPy for one
+        _json = None
 
 #: The limit of distribution-spec for manifests ("Pushing Manifests"), used for every document, in bytes.
 LIMIT = 4 * 1024 * 1024
@@ -63,8 +66,8 @@ class _Context:
 def loads(data: bytes, *, what: str, limit: int = LIMIT, raw_bytes: bool = False) -> object:
     """Reads one JSON document.
 
-    Parameters: `data`, UTF-8; `what`, the document's name for messages ("the manifest"); `limit` in bytes; `raw_bytes` lets the
-    escapes ``\\udc80`` to ``\\udcff`` through, by which `dumps` keeps bytes that are not UTF-8 (arguments of a process).
+    Parameters: `data`, UTF-8; `what`, the document's name for messages ("the manifest"); `limit` in bytes; `raw_bytes` lets
+    escaped surrogates from U+DC80 to U+DCFF through, by which `dumps` keeps bytes that are not UTF-8 (a process's arguments).
     Raises DataLoss with the byte offset.
     """
     if len(data) > limit:
@@ -184,9 +187,7 @@ def _scalar(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is not a type of JSON")
 
 
-def _encode_dict(
-    value: dict[object, object], put: Callable[[str], None], newline: str, step: str, sort_keys: bool
-) -> None:
+def _encode_dict(value: dict[object, object], put: Callable[[str], None], newline: str, step: str, sort_keys: bool) -> None:
     if not value:
         put("{}")
         return
@@ -239,9 +240,7 @@ def get_str(obj: object, key: str, what: str, default: str | None = None) -> str
     return value
 
 
-def get_int(
-    obj: object, key: str, what: str, default: int | None = None, minimum: int = 0, maximum: int = INT64_MAX
-) -> int:
+def get_int(obj: object, key: str, what: str, default: int | None = None, *, minimum: int = 0, maximum: int = INT64_MAX) -> int:
     """The integer at `key`, between `minimum` and `maximum`."""
     value = _get(obj, key, what, default)
     if type(value) is not int or not minimum <= value <= maximum:

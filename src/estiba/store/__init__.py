@@ -15,19 +15,19 @@
       cache/                    derived, may be removed at any time
       locks/                    lock files, empty
 
-**Publishing.** Write in ``ingest/``, fsync, verify, rename into place, fsync the folder (`publish`, `blobs`). Whoever makes an entry
-in ``ingest/`` holds flock(2) on it, file or folder, until it is renamed or removed; an entry that nobody locks is a dead
-process's and is swept. Order: blobs and layers before the reference that leads to them.
+**Publishing.** Write in ``ingest/``, fsync, verify, rename into place, fsync the folder (`publish`, `blobs`). Whoever makes an
+entry in ``ingest/`` holds flock(2) on it, file or folder, until it is renamed or removed; an entry that nobody locks is a
+dead process's and is swept. Order: blobs and layers before the reference that leads to them.
 
 **What is kept.** A blob or layer is in use when a reference or a container's state.json leads to it. An image that loses its last
 name keeps a reference of its own, ``@<manifest digest>`` (Docker's ``<none>``), until it is removed.
 
 **Locks**, in the order in which they may be taken:
 
-1. ``content``: shared by everybody who relies on blobs or layers that no reference leads to yet (a pull for its whole length, a run until
-   its state.json is written); exclusive by garbage collection, repair and nobody else. `Store.using()`, `Store.collecting()`.
+1. ``content``: shared by everybody who relies on blobs or layers that no reference leads to yet (a pull for its whole
+   length, a run until its state.json is written); exclusive by garbage collection and repair. `Store.using`, `Store.collecting`.
 2. ``index``: index.json is being derived. `references.write_index`.
-3. ``references``: a reference is being changed.
+3. ``reference``: a reference is being changed.
 4. ``layer-<hex>``: a layer is being made or removed (store/layers/).
 5. ``container-<id>``, 6. ``network``: their rooms'.
 

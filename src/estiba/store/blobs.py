@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+    from typing import Self
 
     from estiba.oci.digest import Digest
     from estiba.store.layout import Store
@@ -162,12 +163,10 @@ class BlobWriter:
             raise DataLoss(f"cannot store blob {self.digest}: the content's digest is {found}")
         self._file.publish(self.store.blob_path(self.digest))
 
-    def __enter__(self) -> BlobWriter:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
 
 

@@ -10,11 +10,10 @@ from estiba.oci.reference import Reference, dangling, parse_reference
 from estiba.store import references
 from estiba.store.blobs import put_known_blob, read_blob
 from estiba.store.references import Target, TargetImage
+from estiba.store.roots import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from estiba.oci.digest import DiffID, Digest
     from estiba.oci.manifest import Manifest
     from estiba.store.layout import Store
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 class Image:
     """An image of the store.
 
-    `id`, the digest of its configuration; `manifest_digest`; `reference`, the name by which it was found; `target`, what that name
-    stands for; `platform`. `config`, `layers` (DiffIDs, lowest first) and `manifest` are read when they are asked for first.
+    `id`, the digest of its configuration; `manifest_digest`; `reference`, the name by which it was found; `target`, what that
+    name stands for; `platform`. `config`, `layers` (DiffIDs, lowest first) and `manifest` are read when they are asked for first.
     """
 
     __slots__ = ("_config", "_manifest", "id", "manifest_digest", "platform", "reference", "store", "target")
@@ -81,29 +80,29 @@ def find(store: Store, name: str, platform: Platform | None = None) -> Image:
     With `platform`, the best match for it among the images of the name; without, this machine's, or the only one there is.
     Raises NotFound, Conflict when the beginning of an id fits several images, InvalidArgument.
     """
+    return _by_name(store, name, platform) or _by_id(store, name, platform)
+
+
+def _by_name(store: Store, name: str, platform: Platform | None) -> Image | None:
+    """The image of a reference; None when `name` can only be an id, and when there is no such name but might be such an id."""
     id_text = name.removeprefix("sha256:")
     if name != id_text or (len(id_text) == 64 and is_hex(id_text)):
-        return _find_by_id(store, id_text, name, platform)
+        return None
     try:
         reference = parse_reference(name, store.default_registry)
     except InvalidArgument:
         if is_hex(name):
-            return _find_by_id(store, name, name, platform)
+            return None
         raise
     target = references.get(store, reference)
     if target is None and reference.digest is not None:
-        found = _find_by_digest(store, reference)
-        if found is not None:
-            reference, target = found
+        reference, target = _by_digest(store, reference) or (reference, None)
     if target is not None:
         return _choose(store, reference, target, platform)
     if is_hex(name):
-        return _find_by_id(store, name, name, platform)
-    raise _no_such(name)
-
-
-def _no_such(name: str) -> NotFound:
-    return NotFound(f"cannot find image {name[:200]!r}: the store does not hold it", hint=f"get it with: estiba pull {name[:200]}")
+        return None
+    shown = name[:200]
+    raise NotFound(f"cannot find image {shown!r}: the store does not hold it", hint=f"get it with: estiba pull {shown}")
 
 
 def _choose(store: Store, reference: Reference, target: Target, platform: Platform | None) -> Image:
@@ -122,23 +121,25 @@ def _choose(store: Store, reference: Reference, target: Target, platform: Platfo
     )
 
 
-def _find_by_digest(store: Store, wanted: Reference) -> tuple[Reference, Target] | None:
+def _by_digest(store: Store, wanted: Reference) -> tuple[Reference, Target] | None:
     """A tag of the same repository that stands for the digest (``alpine@sha256:...`` after ``pull alpine``)."""
     prefix = wanted.name.replace("/", "+")[:100]
     for name in references.names(store):
         if name.startswith(prefix):
-            for reference, target in references.read_named(store, name):
-                held = {target.digest, *(entry.manifest for entry in target.images)}
-                if reference.name == wanted.name and wanted.digest in held:
-                    return reference, target
+            reference, target = references.read_named(store, name) or (wanted, None)
+            if target is None or reference.name != wanted.name:
+                continue
+            if wanted.digest in (target.digest, *(entry.manifest for entry in target.images)):
+                return reference, target
     return None
 
 
-def _find_by_id(store: Store, prefix: str, name: str, platform: Platform | None) -> Image:
+def _by_id(store: Store, name: str, platform: Platform | None) -> Image:
+    prefix = name.removeprefix("sha256:")
     if not is_hex(prefix) or len(prefix) > 64:
-        raise InvalidArgument(f"cannot find image {name[:200]!r}: malformed image id", hint="an id has up to 64 hexadecimal digits")
+        raise InvalidArgument(f"cannot find image {name[:200]!r}: an image id has up to 64 hexadecimal digits")
     found: dict[ImageID, Image] = {}
-    for reference, target in references.all_mentioning(store, prefix):
+    for reference, target in references.all(store, mentioning=prefix.encode()):
         for entry in target.images:
             by_manifest = len(prefix) == 64 and prefix in (hex_of(target.digest), hex_of(entry.manifest))
             fits = hex_of(entry.config).startswith(prefix) or by_manifest
@@ -173,7 +174,7 @@ def list_images(store: Store) -> list[Image]:
 
 def names_of(store: Store, image_id: ImageID) -> list[Reference]:
     """The references that lead to an image, dangling ones included."""
-    found = references.all_mentioning(store, hex_of(image_id))
+    found = references.all(store, mentioning=image_id.encode())
     return [reference for reference, target in found if any(entry.config == image_id for entry in target.images)]
 
 
@@ -190,8 +191,8 @@ def add(
     """Makes an image of blobs whose layers are in the store already, and lets `reference` stand for it.
 
     Parameters: the fetched bytes of `manifest` (of `media_type`) and `config`; `reference`, None for an image without a name;
-    `index`, the index through which the manifest was found, if any. Whoever stores the layers first holds `Store.using` until this
-    returns. Raises DataLoss when the parts do not fit together, ResourceExhausted, PermissionDenied.
+    `index`, the index through which the manifest was found, if any. Whoever stores the layers first holds `Store.using` until
+    this returns. Raises DataLoss when the parts do not fit together, ResourceExhausted, PermissionDenied.
     """
     from estiba.oci.manifest import Manifest, check_diff_ids, parse_manifest
 
@@ -232,39 +233,43 @@ class Removed:
         self.deleted = deleted
 
 
-def remove(store: Store, name: str, *, force: bool = False, in_use: Iterable[tuple[str, str]] = ()) -> Removed:
-    """Removes a name, and the image with its last one, as ``docker rmi``.
+def remove(store: Store, name: str, *, force: bool = False) -> Removed:
+    """Removes a name, and the images with their last one, as ``docker rmi``.
 
-    By id, all names of the image go; several are a Conflict without `force`. `in_use` are (container id, image id) pairs: an image of
-    a container is a Conflict without `force`, with it only its names go. Raises NotFound, Conflict.
+    By id, all names of the image go; several are a Conflict without `force`. An image that a container stands on is a Conflict
+    without `force`; with it the names go and the image stays, dangling. Raises NotFound, Conflict.
     """
-    image = find(store, name)
-    by_id = _is_id_of(image, name)
-    all_names = [reference for reference in names_of(store, image.id) if not reference.is_dangling]
-    going = all_names if by_id else [image.reference]
-    if by_id and len(all_names) > 1 and not force:
+    image = _by_name(store, name, None)
+    by_id = image is None
+    image = image or _by_id(store, name, None)
+    going = [r for r in names_of(store, image.id) if not r.is_dangling] if by_id else [image.reference]
+    if len(going) > 1 and not force:
+        listed = ", ".join(reference.familiar for reference in going[:10])
         raise Conflict(
-            f"cannot remove image {short_id(image.id)}: it has several names: {', '.join(r.familiar for r in all_names[:10])}",
+            f"cannot remove image {short_id(image.id)}: it has several names: {listed}",
             hint="remove the names one by one, or use --force",
         )
-    last = set(all_names) <= set(going)
-    user = next((container for container, used in in_use if used == image.id), None) if last else None
+    lost = [entry.config for entry in image.target.images if not _names_left(store, entry.config, going)]
+    user = next((state for state in containers(store) if state.image in lost), None)
     if user is not None and not force:
-        raise Conflict(f"cannot remove image {name!r}: container {user[:12]} uses it", hint="remove the container first, or use --force")
+        raise Conflict(
+            f"cannot remove image {name[:200]!r}: container {user.id[:12]} stands on it",
+            hint="remove the container first, or use --force",
+        )
     with store.using():
-        if last and user is not None:
+        if user is not None:
             references.keep_dangling(store, image.target)
+            lost = []
         untagged = [reference for reference in going if references.delete(store, reference)]
-        if last and user is None:
-            for reference in names_of(store, image.id):
+        for image_id in lost:
+            for reference in names_of(store, image_id):
                 references.delete(store, reference)
     references.write_index(store)
-    return Removed([r for r in untagged if not r.is_dangling], [image.id] if last and user is None else [])
+    return Removed(untagged, lost)
 
 
-def _is_id_of(image: Image, name: str) -> bool:
-    text = name.removeprefix("sha256:")
-    return image.reference.is_dangling or (is_hex(text) and hex_of(image.id).startswith(text) and image.reference.familiar_name != name)
+def _names_left(store: Store, image_id: ImageID, going: list[Reference]) -> bool:
+    return any(not reference.is_dangling and reference not in going for reference in names_of(store, image_id))
 
 
 def _digest_like(data: bytes) -> Digest:

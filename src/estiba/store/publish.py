@@ -11,6 +11,7 @@ from estiba.linux.locks import try_flock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from estiba.store.layout import Store
 
@@ -69,12 +70,10 @@ class Ingest:
             os.close(self.descriptor)
             self.descriptor = -1
 
-    def __enter__(self) -> Ingest:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
 

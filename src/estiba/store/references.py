@@ -1,10 +1,10 @@
-"""References: one small JSON file per name in ``images/refs``, so that a name among ten thousand costs one open. On the start path.
+"""References: one small JSON file per name in ``images/refs``; a name among ten thousand costs one open. On the start path.
 
     {"reference": "docker.io/library/alpine:3.20", "mediaType": ..., "digest": ..., "size": ...,
      "images": [{"platform": "linux/amd64", "manifest": "sha256:...", "config": "sha256:..."}]}
 
-`digest` is what the name stands for at the registry, an index or a manifest; `images` are those of it that the store holds. The file
-name is the canonical reference with ``/`` written as ``+``, which no reference holds.
+`digest` is what the name stands for at the registry, an index or a manifest; `images` are those of it that the store holds.
+The file name is the canonical reference with ``/`` written as ``+``, which no reference holds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from estiba.store.publish import failure, remove_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from estiba.oci.digest import Digest, ImageID
     from estiba.store.layout import Store
@@ -92,25 +92,36 @@ def delete(store: Store, reference: Reference) -> bool:
         return remove_file(_path(store, reference))
 
 
-def all(store: Store) -> Iterator[tuple[Reference, Target]]:  # noqa: A001 - references.all reads as it should
-    """Every reference, in the order of their file names; one that cannot be read raises DataLoss."""
+def all(  # noqa: A001 - references.all reads as it should
+    store: Store, *, mentioning: bytes = b"", damaged: Callable[[str, DataLoss], None] | None = None
+) -> Iterator[tuple[Reference, Target]]:
+    """Every reference, in the order of their file names.
+
+    `mentioning` leaves out files without these bytes before they are parsed. A file that cannot be read is left out, so that it
+    hides no other, and reported to `damaged` with its name; `estiba system check` finds it.
+    """
     for name in names(store):
-        yield from read_named(store, name)
+        try:
+            found = read_named(store, name, mentioning)
+        except DataLoss as error:
+            if damaged is not None:
+                damaged(name, error)
+            continue
+        if found is not None:
+            yield found
 
 
-def all_mentioning(store: Store, text: str) -> Iterator[tuple[Reference, Target]]:
-    """Those of `all` whose file holds `text`, found without parsing the others."""
-    for name in names(store):
-        yield from read_named(store, name, text.encode())
-
-
-def read_named(store: Store, name: str, mentioning: bytes = b"") -> Iterator[tuple[Reference, Target]]:
-    """The reference in the file `name`, none when it went meanwhile or does not hold the bytes `mentioning`."""
+def read_named(store: Store, name: str, mentioning: bytes = b"") -> tuple[Reference, Target] | None:
+    """The reference in the file `name`; None when it went meanwhile or does not hold the bytes `mentioning`. Raises DataLoss."""
     path = f"{store.refs}/{name}"
     data = _read(path)
-    if data is not None and mentioning in data:
-        reference, target = _parse(data, path)
-        yield _reference(reference, path), target
+    if data is None or mentioning not in data:
+        return None
+    text, target = _parse(data, path)
+    reference = _reference(text, path)
+    if file_name(reference) != name:
+        raise DataLoss(f"cannot read reference file {path}: it holds the reference {text[:200]!r}")
+    return reference, target
 
 
 def names(store: Store) -> list[str]:
@@ -188,9 +199,7 @@ def _parse(data: bytes, path: str) -> tuple[str, Target]:
 def _parse_image(item: dict[str, object], what: str) -> TargetImage:
     os_name, architecture, variant = (get_str(item, "platform", what) + "///").split("/")[:3]
     config = parse_digest(get_str(item, "config", what))
-    return TargetImage(
-        Platform(os_name, architecture, variant), parse_digest(get_str(item, "manifest", what)), _image_id(config)
-    )
+    return TargetImage(Platform(os_name, architecture, variant), parse_digest(get_str(item, "manifest", what)), _image_id(config))
 
 
 def _image_id(config: Digest) -> ImageID:
