@@ -29,6 +29,6 @@ COMMAND = Command(
     "Try what containers need of this machine",
     _run,
     sections={"Options": [Flag("format", "How to write it", value="form", choices=("json",))]},
-    about="""Each line is a feature that was tried, not looked up, with the remedy where it failed. The exit code is 1 when containers
-    cannot run.""",
+    about="""Each line is a feature that was tried, not looked up, with the remedy where it failed. The exit code is 1 when
+    containers cannot run.""",
 )
