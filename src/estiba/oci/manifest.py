@@ -101,9 +101,9 @@ def parse_manifest(data: bytes, media_type: str = "", *, what: str = "the manife
         raise _schema1(what)
     document = as_dict(loads(data, what=what), what)
     own = check_media_type(get_str(document, "mediaType", what, ""), what)
-    if document.get("schemaVersion") == 1 or own in mt.SCHEMA1 or "fsLayers" in document:
-        raise _schema1(what)
     version = get_int(document, "schemaVersion", what)
+    if version == 1 or own in mt.SCHEMA1 or "fsLayers" in document:
+        raise _schema1(what)
     if version != 2:
         raise errors.NotImplemented(f"cannot use {what}: its schema version is {version}, not 2")
     if own and said and own != said:

@@ -121,6 +121,8 @@ def parse_reference(text: str, default_registry: str = DOCKER_HUB) -> Reference:
         raise _malformed(text, "it is empty")
     if len(text) == 64 and is_hex(text):
         raise _malformed(text, "64 hexadecimal digits are an image id, not a name")
+    if "://" in text:
+        raise _malformed(text, "it begins with a scheme", hint=f"leave out {text[: text.index('://') + 3][:30]!r}")
     rest, at, digest_text = text.partition("@")
     digest = parse_digest(digest_text) if at else None
     name, tag = _split_tag(rest)
@@ -193,7 +195,8 @@ def _check_component(component: str, text: str) -> None:
     if not _LOWER.issuperset(component):
         lower = component.lower()
         if lower != component and component.isascii():
-            raise _malformed(text, "the repository name must be lower-case", hint=f"did you mean {text.lower()!r}?")
+            better = text.replace(component, lower)
+            raise _malformed(text, "the repository name must be lower-case", hint=f"did you mean {better[:300]!r}?")
         _check_separators(component, text)
 
 

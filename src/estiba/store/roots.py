@@ -76,7 +76,7 @@ def mark(store: Store) -> Marked:
     """
     from estiba.store import references
 
-    def refuse(name: str, error: DataLoss) -> None:
+    def refuse(_: str, error: DataLoss) -> None:
         raise DataLoss(error.message, hint=_HINT)
 
     marked = Marked()
