@@ -158,10 +158,12 @@ class _Pull:
         if descriptor.size > strict_json.LIMIT:
             raise errors.DataLoss(f"cannot use configuration {digest}: larger than the limit of {strict_json.LIMIT} bytes")
         with _fetching(self.store, digest) as lock:
-            if not blobs.has_blob(self.store, digest):
-                data = b"".join(self.registry.blob_chunks(repository, descriptor))
-                blobs.put_known_blob(self.store, digest, data)
-            lock.remove()
+            try:
+                if not blobs.has_blob(self.store, digest):
+                    data = b"".join(self.registry.blob_chunks(repository, descriptor))
+                    blobs.put_known_blob(self.store, digest, data)
+            finally:
+                lock.remove()
         data = blobs.read_blob(self.store, digest, verify=True)
         if len(data) != descriptor.size:
             raise errors.DataLoss(
