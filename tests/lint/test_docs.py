@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from estiba.cli.arguments import Command, parse
 from estiba.cli.main import find
 from estiba.errors import EstibaError
 from tests.lint.repository import TOP, files, name, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAGES = [path for path in files("*.md") if "docs/reference/" not in name(path)]
 FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -32,28 +36,40 @@ def command_lines(path_text: str) -> list[str]:
     return lines
 
 
-def estiba_commands() -> list[tuple[str, str]]:
+def simple_commands(line: str) -> Iterator[list[str]]:
+    """The words of each command of a line, without pipes, lists, redirections and leading assignments."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for token in [*lexer, ";"]:
+        if token and set(token) <= set("();<>|&"):
+            if words:
+                yield words
+            words = []
+        elif words or not re.fullmatch(r"\w+=.*|sudo", token):
+            words.append(token)
+
+
+def estiba_commands() -> list[tuple[str, list[str]]]:
     return [
-        (name(path), line.strip())
+        (name(path), words[1:])
         for path in PAGES
-        for whole in command_lines(text(path))
-        for line in re.split(r"\s(?:\||&&|;|>)\s", whole)
-        if re.match(r"\s*(\w+=\S+ )*(sudo )?(\.venv/bin/)?estiba\b", line)
+        for line in command_lines(text(path))
+        for words in simple_commands(line)
+        if words[0].rpartition("/")[2] == "estiba"
     ]
 
 
-@pytest.mark.parametrize(("page", "line"), estiba_commands(), ids=str)
-def test_documented_command_parses(page: str, line: str) -> None:
-    words = shlex.split(line, comments=True)
-    words = words[[word.endswith("estiba") for word in words].index(True) + 1 :]
-    if words and words[0] in {"--version", "--help"}:
+@pytest.mark.parametrize(("page", "words"), estiba_commands(), ids=lambda value: value if isinstance(value, str) else " ".join(value))
+def test_documented_command_parses(page: str, words: list[str]) -> None:
+    if words[0] in {"--version", "--help"}:
         return
     try:
         command, rest = find(words)
-        assert isinstance(command, Command), f"{page}: {line}: a group, not a command"
+        assert isinstance(command, Command), f"{page}: estiba {words}: a group, not a command"
         parse(command, rest)
     except EstibaError as error:
-        pytest.fail(f"{page}: {line}: {error}")
+        pytest.fail(f"{page}: estiba {' '.join(words)}: {error}")
 
 
 @pytest.mark.parametrize("page", [name(path) for path in PAGES])
