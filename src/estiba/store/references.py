@@ -80,6 +80,19 @@ def put(store: Store, reference: Reference, target: Target) -> None:
         write_file(store, _path(store, reference), _encode(reference, target))
 
 
+def replace(store: Store, reference: Reference, target: Target) -> bool:
+    """Lets `reference` stand for exactly `target`, provided that it stands for the same index or manifest; returns whether it does.
+
+    For taking one platform from a name: `put` would keep the images that `target` leaves out.
+    """
+    with store.lock("reference", what="the store's references"):
+        before = get(store, reference)
+        if before is None or before.digest != target.digest:
+            return False
+        write_file(store, _path(store, reference), _encode(reference, target))
+        return True
+
+
 def keep_dangling(store: Store, target: Target) -> None:
     """Gives what a name stood for a reference without a name, so that it stays until it is removed."""
     name = dangling(target.digest)
