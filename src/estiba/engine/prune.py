@@ -1,0 +1,51 @@
+"""`image prune`: images that nobody names, or with `all` that no container uses, and the content that then nothing needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from estiba.engine.image_filters import image_filter
+from estiba.engine.rmi import Removed, collected, in_use
+from estiba.engine.units import human_size
+from estiba.errors import NotFound
+from estiba.store import gc, images
+from estiba.store.layout import Store
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What went, and the bytes of disk that came free."""
+
+    removed: list[Removed]
+    freed: int
+
+    def lines(self) -> list[str]:
+        """What Docker prints."""
+        heading = ["Deleted Images:", *(f"{item.kind.lower()}: {item.what}" for item in self.removed), ""]
+        return [*(heading if self.removed else []), f"Total reclaimed space: {human_size(self.freed, 4)}"]
+
+
+def prune(store: Store, *, all: bool = False, filters: Sequence[str] = ()) -> Pruned:  # noqa: A002 - Docker's flag
+    """Removes images and collects garbage.
+
+    Parameters: `all`, also images with names that no container uses; `filters`: `until=`, `label=`, `label!=`.
+    Raises InvalidArgument, DataLoss.
+    """
+    accept = image_filter(store, filters, ("until", "label"))
+    used = in_use(store)
+    busy = {image_id for _, image_id in used}
+    removed: list[Removed] = []
+    for image in images.list_images(store):
+        wanted = str(image.id) not in busy and (all or image.reference.is_dangling)
+        if not wanted or not accept(image):
+            continue
+        name = str(image.id) if image.reference.is_dangling else image.reference.canonical
+        try:
+            gone = images.remove(store, name, in_use=used)
+        except NotFound:  # it went with another of its names, or by another process
+            continue
+        removed += [Removed("Untagged", reference.familiar) for reference in gone.untagged]
+        removed += [Removed("Deleted", str(image_id)) for image_id in gone.deleted]
+    freed = gc.collect(store)
+    return Pruned(removed + collected(freed), freed.size)

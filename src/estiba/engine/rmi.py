@@ -1,0 +1,62 @@
+"""`rmi`: a name goes, and with the last one the image and what no other image needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from estiba.errors import NotFound
+from estiba.oci.platform import parse_platform
+from estiba.store import gc, images, references, roots
+from estiba.store.layout import Store
+from estiba.store.references import Target
+
+
+@dataclass(frozen=True)
+class Removed:
+    """One thing that went: `kind` is `Untagged` or `Deleted`, `what` a name, an image id or a DiffID."""
+
+    kind: str
+    what: str
+
+    @property
+    def line(self) -> str:
+        """What Docker prints."""
+        return f"{self.kind}: {self.what}"
+
+
+def rmi(store: Store, name: str, *, force: bool = False, prune: bool = True, platform: str | None = None) -> list[Removed]:
+    """Removes a name, or by id all names of an image.
+
+    Parameters: `force`, also an image with several names that is given by its id, and the names of an image that a container uses;
+    `prune`, the content that nothing needs any more as well; `platform`, only the image for it among those of the name.
+    Raises NotFound, Conflict (in use, ambiguous, several names).
+    """
+    if platform and (gone := _remove_platform(store, name, platform)):
+        return gone + (collected(gc.collect(store)) if prune else [])
+    removed = images.remove(store, name, force=force, in_use=in_use(store))
+    lines = [Removed("Untagged", reference.familiar) for reference in removed.untagged]
+    lines += [Removed("Deleted", str(image_id)) for image_id in removed.deleted]
+    return lines + (collected(gc.collect(store)) if prune and removed.deleted else [])
+
+
+def in_use(store: Store) -> list[tuple[str, str]]:
+    """(container id, image id) of every container."""
+    return [(container.id, str(container.image)) for container in roots.containers(store)]
+
+
+def collected(freed: gc.Freed) -> list[Removed]:
+    """The layers that a collection removed."""
+    return [Removed("Deleted", str(diff_id)) for diff_id in freed.layers]
+
+
+def _remove_platform(store: Store, name: str, platform: str) -> list[Removed]:
+    """Takes one of several platforms from a name; nothing when it is the only one, which then goes as a whole."""
+    image = images.find(store, name, parse_platform(platform))
+    left = [entry for entry in image.target.images if entry.config != image.id]
+    if not left:
+        return []
+    before = image.target
+    if not references.replace(store, image.reference, Target(before.media_type, before.digest, before.size, left)):
+        raise NotFound(f"cannot remove image {name!r}: it was removed meanwhile")
+    references.write_index(store)
+    return [Removed("Deleted", str(image.id))]
