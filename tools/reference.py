@@ -1,7 +1,7 @@
 """The reference page and the manual pages of the command line, from the declarations that its parser uses.
 
-    python tools/reference.py docs [FILE]    writes docs/reference/cli.md
-    python tools/reference.py man FOLDER     writes estiba.1, estiba-run.1, ...
+python tools/reference.py docs [FILE]    writes docs/reference/cli.md
+python tools/reference.py man FOLDER     writes estiba.1, estiba-run.1, ...
 """
 
 from __future__ import annotations

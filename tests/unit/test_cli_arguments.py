@@ -55,7 +55,9 @@ def test_defaults() -> None:
     assert not found.given("proxy")
 
 
-@pytest.mark.parametrize(("word", "value"), [("--proxy=false", False), ("--proxy=F", False), ("--proxy=1", True), ("--proxy", True)])
+@pytest.mark.parametrize(
+    ("word", "value"), [("--proxy=false", False), ("--proxy=F", False), ("--proxy=1", True), ("--proxy", True)]
+)
 def test_switch_takes_a_value_after_equals_only(word: str, value: bool) -> None:
     assert parse(command(), [word]).switch("proxy") is value
     assert parse(command(), ["--proxy", "false"]).arguments == ["false"]
@@ -163,7 +165,11 @@ def test_any_words_parse_or_are_refused(words: list[str]) -> None:
 _ENV = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=10)
 
 
-@given(st.lists(_ENV.filter(lambda text: not text.startswith("=")), max_size=6), st.lists(st.sampled_from("it"), max_size=4), st.lists(_ENV))
+@given(
+    st.lists(_ENV.filter(lambda text: not text.startswith("=")), max_size=6),
+    st.lists(st.sampled_from("it"), max_size=4),
+    st.lists(_ENV),
+)
 def test_every_spelling_gives_the_same_values(values: list[str], letters: list[str], rest: list[str]) -> None:
     """What goes in comes out, however it is spelt; nothing after the image is touched."""
     spellings: list[Callable[[str], list[str]]] = [

@@ -86,7 +86,12 @@ def test_scripts_parse(shell: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "replies"),
-    [("estiba com", ["completion"]), ("estiba run --pull=al", ["always"]), ("estiba image ", ["ls", "pull"]), ("estiba --root ", [])],
+    [
+        ("estiba com", ["completion"]),
+        ("estiba run --pull=al", ["always"]),
+        ("estiba image ", ["ls", "pull"]),
+        ("estiba --root ", []),
+    ],
 )
 def test_bash_offers_them(line: str, replies: list[str], tmp_path: Path) -> None:
     """The script in a real bash; readline has split the line at its word breaks."""
@@ -96,7 +101,11 @@ def test_bash_offers_them(line: str, replies: list[str], tmp_path: Path) -> None
     asked = f"COMP_LINE={line!r} COMP_POINT={len(line)}\n_estiba\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
     text = SCRIPTS["bash"].replace("compopt", "true") + asked
     done = subprocess.run(
-        ["bash", "-c", text], capture_output=True, text=True, check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+        ["bash", "-c", text],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)},
     )
     assert done.stderr == ""
     offered = done.stdout.split()

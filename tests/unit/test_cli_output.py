@@ -128,7 +128,9 @@ def test_a_slow_reader_gets_everything() -> None:
     assert received.decode() == text
 
 
-@pytest.mark.parametrize(("columns", "width"), [("0", 80), ("-5", 80), ("", 80), ("x", 80), ("٣٠٠", 80), ("9" * 30, 80), ("100", 100), ("5", 80)])
+@pytest.mark.parametrize(
+    ("columns", "width"), [("0", 80), ("-5", 80), ("", 80), ("x", 80), ("٣٠٠", 80), ("9" * 30, 80), ("100", 100), ("5", 80)]
+)
 def test_width(columns: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     reader, writer = os.pipe()

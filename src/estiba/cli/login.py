@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from estiba.cli import output
 from estiba.cli.arguments import Command, Flag, switch
+from estiba.cli.confirm import ask
 from estiba.errors import InvalidArgument, Unauthenticated
 
 TYPE_CHECKING = False
@@ -50,15 +51,17 @@ def _from_stdin() -> str:
 
 
 def _ask(prompt: str, *, hidden: bool) -> str:
-    import getpass
-
     if not output.is_terminal(0):
         raise Unauthenticated(
             "cannot log in: there is no terminal to ask for user name and password",
             hint="estiba login -u NAME --password-stdin HOST < file",
         )
+    if not hidden:
+        return ask(prompt)
+    from getpass import getpass
+
     try:
-        return getpass.getpass(prompt) if hidden else input(prompt)
+        return getpass(prompt)
     except EOFError:
         raise Unauthenticated("cannot log in: no answer") from None
 
