@@ -44,7 +44,7 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
 
 
-def measure(folder: Path, runs: int) -> Result:  # noqa: ARG001 - one reading says it; memory does not jitter
+def measure(folder: Path, runs: int) -> Result:  # one reading says it: memory does not jitter
     engine = estiba(folder / "estiba")
     engine.import_tar(alpine_tar(folder), IMAGE)
     words = [*engine.words, "run", "--rm", "--network", "none", IMAGE, "sleep", "60"]
