@@ -111,16 +111,22 @@ def _check_version(data: bytes, root: str) -> None:
         )
 
 
+def folders(store: Store) -> tuple[str, ...]:
+    """The folders of a store, each after the one that holds it."""
+    return (
+        store.root, store.images, store.blobs, store.blobs + "/sha256", store.blobs + "/sha512", store.refs, store.layers,
+        store.files, store.ingest, store.containers, store.names, store.trash, store.cache, store.locks,
+    )  # fmt: skip
+
+
 def _create(store: Store) -> None:
     """Makes the folders, then oci-layout, which says that they are all there. Several processes may do it at once."""
     from estiba.store.publish import failure, write_file
 
-    parts = (store.root, store.images, store.blobs, store.blobs + "/sha256", store.blobs + "/sha512", store.refs, store.layers,
-             store.files, store.ingest, store.containers, store.names, store.trash, store.cache, store.locks)  # fmt: skip
     try:
         os.makedirs(os.path.dirname(store.root), mode=0o755, exist_ok=True)
         _refuse_other_content(store.root)
-        for part in parts:
+        for part in folders(store):
             try:
                 os.mkdir(part, 0o700 if part == store.root else 0o755)
             except FileExistsError:

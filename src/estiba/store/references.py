@@ -156,26 +156,27 @@ def file_name(reference: Reference) -> str:
 
 
 def write_index(store: Store) -> None:
-    """Derives index.json (image-spec, image-layout.md, "index.json file") from the references, under the index lock.
+    """Derives index.json from the references, under the index lock.
 
     It is not made durable: it can be derived again.
     """
+    with store.lock("index", what="the store's index.json"):
+        write_file(store, store.images + "/index.json", index_document(store), durable=False)
+
+
+def index_document(store: Store) -> bytes:
+    """What index.json has to be (image-spec, image-layout.md, "index.json file")."""
     from estiba.oci.media_types import OCI_INDEX
 
-    with store.lock("index", what="the store's index.json"):
-        entries: list[object] = []
-        for reference, target in all(store):
-            entry: dict[str, object] = {"mediaType": target.media_type, "digest": target.digest, "size": target.size}
-            if not reference.is_dangling:
-                # The first is what OCI tools select by, the second what containerd's ctr and Docker read.
-                canonical = reference.canonical
-                entry["annotations"] = {
-                    "org.opencontainers.image.ref.name": canonical,
-                    "io.containerd.image.name": canonical,
-                }
-            entries.append(entry)
-        document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
-        write_file(store, store.images + "/index.json", dumps(document) + b"\n", durable=False)
+    entries: list[object] = []
+    for reference, target in all(store):
+        entry: dict[str, object] = {"mediaType": target.media_type, "digest": target.digest, "size": target.size}
+        if not reference.is_dangling:
+            # The first is what OCI tools select by, the second what containerd's ctr and Docker read.
+            canonical = reference.canonical
+            entry["annotations"] = {"org.opencontainers.image.ref.name": canonical, "io.containerd.image.name": canonical}
+        entries.append(entry)
+    return dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}) + b"\n"
 
 
 def _path(store: Store, reference: Reference) -> str:
