@@ -90,9 +90,9 @@ def plain_tar(descriptor: int, what: str, ingest: str, budget: int) -> int:
     """A new descriptor of the plain tar, to be read by pread(2): the file itself, or a nameless copy of what a pipe or a
     compressed file holds. Parameters as for `open_archive`. Raises DataLoss, ResourceExhausted.
     """
-    if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
-        if compression_of(os.pread(descriptor, 16, 0)) == "":
-            return os.dup(descriptor)
+    at_start = stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
+    if at_start and compression_of(os.pread(descriptor, 16, 0)) == "":
+        return os.dup(descriptor)
     try:
         with tempfile.TemporaryFile(dir=ingest, buffering=0) as file:
             for chunk in inflate(_read_all(descriptor), what, budget):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from estiba.engine.image_filters import created, image_filter, matches_pattern
-from estiba.engine.image_size import image_size
 from estiba.engine.units import created_at, created_since, human_size
 from estiba.store.images import Image, list_images
 from estiba.store.layout import Store
+from estiba.store.usage import image_size
 
 NONE = "<none>"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from estiba.engine.image_size import image_size
 from estiba.oci import strict_json
 from estiba.oci.platform import parse_platform
 from estiba.oci.reference import Reference
@@ -12,6 +11,7 @@ from estiba.store import references
 from estiba.store.images import Image, find, names_of
 from estiba.store.layers import layer_path_name
 from estiba.store.layout import Store
+from estiba.store.usage import image_size
 
 # The members of Config that are always there; scripts index them.
 _ALWAYS: dict[str, Any] = {

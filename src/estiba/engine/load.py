@@ -20,7 +20,7 @@ from estiba.engine.progress import Progress, Silent
 from estiba.errors import DataLoss, InvalidArgument, NotFound
 from estiba.oci import media_types, strict_json
 from estiba.oci.descriptor import Descriptor
-from estiba.oci.digest import Digest, DiffID, hex_of, is_hex, sha256_digest
+from estiba.oci.digest import DiffID, Digest, hex_of, is_hex, sha256_digest
 from estiba.oci.image_config import ImageConfig, parse_image_config
 from estiba.oci.platform import Platform, matches, parse_platform
 from estiba.oci.reference import Reference, parse_reference
@@ -121,9 +121,7 @@ def _config(archive: Archive, member: str) -> ImageConfig:
     return parse_image_config(data, what=f"member {member!r} of {archive.what}")
 
 
-def _layer(
-    store: Store, settings: Settings, archive: Archive, member: str, diff_id: DiffID, progress: Progress
-) -> Descriptor:
+def _layer(store: Store, settings: Settings, archive: Archive, member: str, diff_id: DiffID, progress: Progress) -> Descriptor:
     """Stores one layer, plain or compressed; its descriptor is that of the plain tar."""
     short, hasher, size = hex_of(diff_id)[:12], hashlib.sha256(), 0
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from estiba.config.settings import Settings
+from estiba.errors import InvalidArgument
 from estiba.oci import media_types, strict_json
 from estiba.oci.descriptor import Descriptor
-from estiba.oci.digest import Digest, DiffID, sha256_digest
+from estiba.oci.digest import DiffID, Digest, sha256_digest
 from estiba.oci.manifest import Manifest
 from estiba.oci.platform import Platform
 from estiba.oci.reference import Reference, parse_reference
-from estiba.errors import InvalidArgument
 from estiba.store.images import Image, add
 from estiba.store.layers import apply_layer
 from estiba.store.layout import Store

@@ -16,7 +16,7 @@ from estiba.engine.load_oci import NAME_ANNOTATIONS
 from estiba.errors import DataLoss, InvalidArgument
 from estiba.oci import media_types, strict_json
 from estiba.oci.descriptor import Descriptor
-from estiba.oci.digest import Digest, DiffID, hex_of, sha256_digest
+from estiba.oci.digest import DiffID, Digest, hex_of, sha256_digest
 from estiba.oci.manifest import Index, Manifest
 from estiba.oci.platform import Platform, parse_platform
 from estiba.oci.reference import Reference, parse_reference
@@ -47,8 +47,7 @@ def save(store: Store, names: Sequence[str], out: BinaryIO, *, platform: str | N
         raise InvalidArgument("cannot save: standard output is a terminal", hint="-o FILE, or redirect it")
     with store.using():
         chosen = _choose(store, names, parse_platform(platform) if platform else None)
-        for chunk in _archive(store, chosen):
-            out.write(chunk)
+        out.writelines(_archive(store, chosen))
 
 
 def _is_terminal(out: BinaryIO) -> bool:
@@ -151,9 +150,7 @@ def _layer(store: Store, diff_id: DiffID, size: int) -> Iterator[bytes]:
 def _docker_entry(saved: _Saved, layers: dict[DiffID, int]) -> dict[str, object]:
     """An item of manifest.json as Docker 25 writes it (moby, image/tarexport)."""
     image = saved.image
-    sources = {
-        diff_id: {"mediaType": media_types.OCI_LAYER, "size": layers[diff_id], "digest": diff_id} for diff_id in image.layers
-    }
+    sources = {diff_id: {"mediaType": media_types.OCI_LAYER, "size": layers[diff_id], "digest": diff_id} for diff_id in image.layers}
     return {
         "Config": _path(Digest(image.id)),
         "RepoTags": [name.familiar for name in saved.names] or None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from estiba.engine.image_size import image_size
 from estiba.engine.units import human_size
 from estiba.oci.digest import DiffID
 from estiba.store.images import Image, find, list_images, short_id
 from estiba.store.layers import layer_info
 from estiba.store.layout import Store
+from estiba.store.usage import image_size
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Tree:
         """For people: the top layer first, as a stack stands; `=` marks a layer that other images share."""
         result: list[str] = []
         for image in self.images:
-            result.append(f"{image.title}  {image.id.partition(":")[2][:12]}  {image.platform}  {human_size(image.size)}")
+            result.append(f"{image.title}  {image.id.partition(':')[2][:12]}  {image.platform}  {human_size(image.size)}")
             stack = list(reversed(image.layers))
             for place, layer in enumerate(stack):
                 branch = "└" if place == len(stack) - 1 else "├"

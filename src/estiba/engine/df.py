@@ -1,0 +1,75 @@
+"""`system df`: what takes space, what could be given back, and what sharing saved."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from estiba.engine.containers import list_containers
+from estiba.engine.units import human_size
+from estiba.store.layout import Store
+from estiba.store.usage import Usage, disk_usage
+
+
+class UsageRow:
+    """One kind of thing. The upper-case attributes are the fields of Docker's `--format`; `size` and `reclaimable` are in bytes."""
+
+    def __init__(self, kind: str, total: int, active: int, size: int, reclaimable: int) -> None:
+        self.Type = kind
+        self.TotalCount = str(total)
+        self.Active = str(active)
+        self.Size = human_size(size, 4)
+        self.Reclaimable = human_size(reclaimable, 4) + (f" ({100 * reclaimable // size}%)" if size else "")
+        self.size = size
+        self.reclaimable = reclaimable
+
+
+@dataclass(frozen=True)
+class DiskUsage:
+    """The rows, and in bytes `saved_by_layers`: what the images would take more if each had its own layers; `saved_by_files`: what
+    the layers would take more if each had its own files.
+    """
+
+    rows: list[UsageRow]
+    saved_by_layers: int
+    saved_by_files: int
+
+    def lines(self) -> list[str]:
+        """The table that Docker prints, and what sharing saved."""
+        cells = [("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE")]
+        cells += [(row.Type, row.TotalCount, row.Active, row.Size, row.Reclaimable) for row in self.rows]
+        widths = [max(len(row[column]) for row in cells) + 3 for column in range(5)]
+        table = ["".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+        layers, files = human_size(self.saved_by_layers, 4), human_size(self.saved_by_files, 4)
+        return [*table, "", f"Sharing saves {layers} by layers and {files} by files."]
+
+
+def df(store: Store) -> DiskUsage:
+    """Measures the store. Raises DataLoss when a container's state cannot be read."""
+    usage = disk_usage(store)
+    return DiskUsage([_images(usage), _containers(store)], usage.saved_by_layers, usage.saved_by_files)
+
+
+def _images(usage: Usage) -> UsageRow:
+    return UsageRow("Images", len(usage.images), sum(bool(each.containers) for each in usage.images), usage.total, usage.reclaimable)
+
+
+def _containers(store: Store) -> UsageRow:
+    sizes = [(tree_size(each.folder), each.status == "running") for each in list_containers(store)]
+    running = sum(active for _, active in sizes)
+    return UsageRow("Containers", len(sizes), running, sum(s for s, _ in sizes), sum(s for s, active in sizes if not active))
+
+
+def tree_size(path: str) -> int:
+    """Bytes of the regular files below a folder; what only a container's own ids may read is left out."""
+    total = 0
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    total += tree_size(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    total += entry.stat(follow_symlinks=False).st_size
+    except (PermissionError, FileNotFoundError):
+        return total
+    return total
