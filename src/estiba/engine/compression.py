@@ -124,8 +124,7 @@ def _error(name: str) -> type[Exception]:
     if name == "gzip":
         from isal import igzip_lib
 
-        damage: type[Exception] = igzip_lib.error
-        return damage
+        return igzip_lib.IsalError
     return OSError
 
 

@@ -94,7 +94,7 @@ def _docker_images(
         if wanted and not matches(wanted, config.platform):
             continue
         layers = [_layer(store, settings, archive, *pair, progress) for pair in zip(members, config.diff_ids, strict=True)]
-        for name in names or [None]:
+        for name in names or (None,):
             yield add_image(store, config.raw, layers, name), name
 
 

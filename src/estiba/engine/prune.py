@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from estiba.engine.image_filters import image_filter
-from estiba.engine.rmi import Removed, collected, in_use
+from estiba.engine.rmi import Removed, collected
 from estiba.engine.units import human_size
-from estiba.errors import NotFound
+from estiba.errors import Conflict, NotFound
 from estiba.store import gc, images
 from estiba.store.layout import Store
+from estiba.store.roots import containers
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ def prune(store: Store, *, all: bool = False, filters: Sequence[str] = ()) -> Pr
     Raises InvalidArgument, DataLoss.
     """
     accept = image_filter(store, filters, ("until", "label"))
-    used = in_use(store)
-    busy = {image_id for _, image_id in used}
+    busy = {str(container.image) for container in containers(store)}
     removed: list[Removed] = []
     for image in images.list_images(store):
         wanted = str(image.id) not in busy and (all or image.reference.is_dangling)
@@ -42,8 +42,8 @@ def prune(store: Store, *, all: bool = False, filters: Sequence[str] = ()) -> Pr
             continue
         name = str(image.id) if image.reference.is_dangling else image.reference.canonical
         try:
-            gone = images.remove(store, name, in_use=used)
-        except NotFound:  # it went with another of its names, or by another process
+            gone = images.remove(store, name)
+        except (NotFound, Conflict):  # it went with another of its names, or a container has just taken it
             continue
         removed += [Removed("Untagged", reference.familiar) for reference in gone.untagged]
         removed += [Removed("Deleted", str(image_id)) for image_id in gone.deleted]

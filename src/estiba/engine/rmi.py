@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from estiba.errors import NotFound
 from estiba.oci.platform import parse_platform
-from estiba.store import gc, images, references, roots
+from estiba.store import gc, images, references
 from estiba.store.layout import Store
 from estiba.store.references import Target
 
@@ -33,15 +33,10 @@ def rmi(store: Store, name: str, *, force: bool = False, prune: bool = True, pla
     """
     if platform and (gone := _remove_platform(store, name, platform)):
         return gone + (collected(gc.collect(store)) if prune else [])
-    removed = images.remove(store, name, force=force, in_use=in_use(store))
+    removed = images.remove(store, name, force=force)
     lines = [Removed("Untagged", reference.familiar) for reference in removed.untagged]
     lines += [Removed("Deleted", str(image_id)) for image_id in removed.deleted]
     return lines + (collected(gc.collect(store)) if prune and removed.deleted else [])
-
-
-def in_use(store: Store) -> list[tuple[str, str]]:
-    """(container id, image id) of every container."""
-    return [(container.id, str(container.image)) for container in roots.containers(store)]
 
 
 def collected(freed: gc.Freed) -> list[Removed]:

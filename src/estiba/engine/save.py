@@ -115,13 +115,13 @@ def _manifest(store: Store, saved: _Saved, blobs: dict[Digest, bytes]) -> Descri
     """Puts configuration and new manifest into `blobs`; gives the manifest's descriptor."""
     image = saved.image
     config = Descriptor(media_types.OCI_CONFIG, sha256_digest(image.config.raw), len(image.config.raw))
-    if config.digest != image.id:
+    if config.digest != Digest(image.id):
         raise DataLoss(f"cannot save image {image.id}: its configuration is damaged", hint="repair it with: estiba system check --repair")
     layers = [Descriptor(media_types.OCI_LAYER, Digest(diff_id), layer_info(store, diff_id).tar_size) for diff_id in image.layers]
     manifest = Manifest.build(config, layers)
     digest = sha256_digest(manifest)
     blobs[config.digest], blobs[digest] = image.config.raw, manifest
-    return Descriptor(media_types.OCI_MANIFEST, digest, len(manifest), image.config.platform)
+    return Descriptor(media_types.OCI_MANIFEST, digest, len(manifest), platform=image.config.platform)
 
 
 def _named(saved: _Saved, manifest: Descriptor) -> list[Descriptor]:
@@ -129,8 +129,14 @@ def _named(saved: _Saved, manifest: Descriptor) -> list[Descriptor]:
     if not saved.names:
         return [manifest]
     return [
-        Descriptor(manifest.media_type, manifest.digest, manifest.size, manifest.platform, dict.fromkeys(NAME_ANNOTATIONS, n.canonical))
-        for n in saved.names
+        Descriptor(
+            manifest.media_type,
+            manifest.digest,
+            manifest.size,
+            platform=manifest.platform,
+            annotations=dict.fromkeys(NAME_ANNOTATIONS, name.canonical),
+        )
+        for name in saved.names
     ]
 
 

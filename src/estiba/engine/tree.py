@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from estiba.engine.units import human_size
-from estiba.oci.digest import DiffID
-from estiba.store.images import Image, find, list_images, short_id
+from estiba.oci.digest import DiffID, hex_of
+from estiba.store.images import Image, find, list_images
 from estiba.store.layers import layer_info
 from estiba.store.layout import Store
 from estiba.store.usage import image_size
@@ -76,7 +76,7 @@ class Tree:
                 notes = [f"shared with {', '.join(layer.also_in)}"] if layer.also_in else []
                 if layer.shared_files:
                     notes.append(f"{human_size(layer.shared_files)} in files that other layers have too")
-                result.append("  ".join((f"{branch}{mark} {short_id(layer.diff_id)}", human_size(layer.size), *notes)))
+                result.append("  ".join((f"{branch}{mark} {hex_of(layer.diff_id)[:12]}", human_size(layer.size), *notes)))
         return result
 
 
