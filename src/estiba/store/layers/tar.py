@@ -122,15 +122,17 @@ class TarReader:
         self._left = 0
         return memoryview(self._buffer)[position : position + size]
 
-    def chunks(self) -> Iterator[Buffer]:
-        """The content of the current member in pieces of the source's size."""
-        while self._left:
+    def chunks(self, size: int | None = None) -> Iterator[Buffer]:
+        """The next `size` bytes of the current member's content, or all that is left, in pieces of the source's size."""
+        wanted = self._left if size is None else min(size, self._left)
+        while wanted:
             if self._position == len(self._buffer) and not self._fill(1):
                 raise self._damaged(self._base + len(self._buffer), "truncated in a member's content")
             position = self._position
-            piece = memoryview(self._buffer)[position : position + self._left]
+            piece = memoryview(self._buffer)[position : position + wanted]
             self._position = position + len(piece)
             self._left -= len(piece)
+            wanted -= len(piece)
             yield piece
 
     # --- bytes ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,213 @@
+"""Compressed bytes to the layer's tar, with its digest, in a thread of its own: inflating and hashing let go of the interpreter's lock, so
+they overlap with reading the archive and with the helper's writing.
+
+isal inflates gzip three times as fast as zlib (docs/dev/decisions/0003-gzip-and-zstandard.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+
+from estiba.errors import DataLoss, EstibaError, NotImplemented, ResourceExhausted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_PIECE = 1 << 18
+#: What zstd(1) decompresses without --long or --ultra: 128 MiB of memory. A frame that asks for more is refused.
+_ZSTD_WINDOW = 1 << 27
+
+_MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"))
+
+
+def compression_of(media_type: str) -> str:
+    """The compression that a layer's media type names: "gzip", "zstd", "none", or "detect" for the empty string.
+
+    Raises NotImplemented for a type that is not a layer's.
+    """
+    table = {
+        "": "detect",
+        "application/vnd.oci.image.layer.v1.tar": "none",
+        "application/vnd.oci.image.layer.v1.tar+gzip": "gzip",
+        "application/vnd.oci.image.layer.v1.tar+zstd": "zstd",
+        "application/vnd.docker.image.rootfs.diff.tar": "none",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip": "gzip",
+        "application/vnd.docker.image.rootfs.diff.tar.zstd": "zstd",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar": "none",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "gzip",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "gzip",
+    }
+    try:
+        return table[media_type]
+    except KeyError:
+        raise NotImplemented(f"cannot unpack layer: unknown media type {media_type!r}") from None
+
+
+def inflate(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
+    """The uncompressed bytes in pieces of bounded size, whatever the compression claims to hold.
+
+    Raises DataLoss for damaged or cut streams and for bytes after the last one.
+    """
+    source = iter(chunks)
+    if compression == "detect":
+        first = b""
+        while len(first) < 6 and (chunk := next(source, None)) is not None:
+            first += chunk
+        compression = next((name for magic, name in _MAGIC if first.startswith(magic)), "none")
+        source = _prepend(first, source)
+    yield from {"none": _plain, "gzip": _gzip, "zstd": _zstd, "xz": _xz}[compression](source)
+
+
+def _prepend(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _plain(source: Iterator[bytes]) -> Iterator[bytes]:
+    return (bytes(chunk[start : start + _PIECE]) for chunk in source for start in range(0, len(chunk), _PIECE))
+
+
+def _gzip(source: Iterator[bytes]) -> Iterator[bytes]:
+    from isal import igzip_lib
+
+    member: igzip_lib.IgzipDecompressor | None = None
+    for chunk in source:
+        while chunk or (member is not None and not member.eof and not member.needs_input):
+            if member is None:
+                member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+            try:
+                piece = member.decompress(chunk, _PIECE)
+            except igzip_lib.IsalError as error:
+                raise DataLoss(f"cannot inflate layer: damaged gzip stream ({error})") from None
+            chunk = b""
+            if piece:
+                yield piece
+            if member.eof:
+                chunk = member.unused_data  # a gzip file is one member or several (RFC 1952, section 2.2)
+                member = None
+    if member is not None:
+        raise DataLoss("cannot inflate layer: the gzip stream is cut off")
+
+
+class _Reader:
+    """Chunks as the file that a decompressor reads from."""
+
+    def __init__(self, source: Iterator[bytes]) -> None:
+        self._source = source
+        self._rest = b""
+        self.last = 0  # bytes of the last read, to see whether the end came
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._rest:
+            chunk = next(self._source, None)
+            if chunk is None:
+                return b""
+            self._rest = chunk
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return piece
+
+
+def _zstd(source: Iterator[bytes]) -> Iterator[bytes]:
+    import zstandard
+
+    # decompressobj() would return whatever one call makes of its input, without a bound; the stream reader has one. It does not say when the
+    # stream is cut off between two blocks, so the frame's end is watched by the content size or checksum where it has them, and by the tar.
+    reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(_Reader(source), read_across_frames=True)
+    try:
+        while piece := reader.read(_PIECE):
+            yield piece
+    except zstandard.ZstdError as error:
+        raise DataLoss(f"cannot inflate layer: damaged zstd stream ({error})") from None
+
+
+def _xz(source: Iterator[bytes]) -> Iterator[bytes]:
+    import lzma
+
+    stream: lzma.LZMADecompressor | None = None
+    for chunk in source:
+        while chunk or (stream is not None and not stream.eof and not stream.needs_input):
+            stream = stream or lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_ZSTD_WINDOW)
+            try:
+                piece = stream.decompress(chunk, _PIECE)
+            except lzma.LZMAError as error:
+                raise DataLoss(f"cannot inflate layer: damaged xz stream ({error})") from None
+            chunk = b""
+            if piece:
+                yield piece
+            if stream.eof:
+                chunk, stream = stream.unused_data.lstrip(b"\0"), None  # stream padding
+    if stream is not None:
+        raise DataLoss("cannot inflate layer: the xz stream is cut off")
+
+
+class Inflater:
+    """The uncompressed archive, ahead of its reader by some pieces; a context manager that ends the thread.
+
+    Parameters: `chunks`, the compressed bytes, iterated in the thread; `budget`, the most bytes that may come out; `what`, the object for
+    messages; `algorithm` of the digest.
+    """
+
+    _END = b""
+
+    def __init__(self, chunks: Iterable[bytes], compression: str, *, budget: int, what: str, algorithm: str = "sha256") -> None:
+        self._queue: queue.Queue[bytes | BaseException] = queue.Queue(16)
+        self._hash = hashlib.new(algorithm)
+        self._what = what
+        self._budget = budget
+        self._stopped = False
+        self._over: BaseException | bool = False
+        self.size = 0
+        self._thread = threading.Thread(target=self._work, args=(chunks, compression), name="estiba-inflate", daemon=True)
+
+    def read(self) -> bytes:
+        """The next piece, empty at the end; raises what went wrong in the thread, also when the end is asked for again."""
+        if not self._over:
+            item = self._queue.get()
+            if item and isinstance(item, bytes):
+                return item
+            self._over = item if isinstance(item, BaseException) else True
+        if isinstance(self._over, BaseException):
+            raise self._over
+        return b""
+
+    def finish(self) -> str:
+        """Reads to the end (the source is verified then) and returns the digest of all that came out."""
+        while self.read():
+            raise DataLoss(f"cannot {self._what}: data after the end of the archive")
+        return f"{self._hash.name}:{self._hash.hexdigest()}"
+
+    def _work(self, chunks: Iterable[bytes], compression: str) -> None:
+        put: Callable[[bytes | BaseException], None] = self._queue.put
+        try:
+            for piece in inflate(chunks, compression):
+                if self._stopped:
+                    break
+                self.size += len(piece)
+                if self.size > self._budget:
+                    raise ResourceExhausted(
+                        f"cannot {self._what}: it is larger than {self._budget} bytes",
+                        hint="raise unpack-max-bytes in the configuration if you trust the image",
+                    )
+                self._hash.update(piece)
+                put(piece)
+            put(self._END)
+        except EstibaError as error:
+            put(error)
+        except BaseException as error:  # noqa: BLE001 - handed to the reader's thread, which raises it
+            put(error)
+
+    def __enter__(self) -> Inflater:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped = True
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+        self._thread.join()
