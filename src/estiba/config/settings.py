@@ -34,6 +34,8 @@ KEYS = {
     "debug": ("debug", "bool"),
 }
 _CONFIG_MAX = 1024 * 1024
+#: The folder of last resort, without the user's number: anybody may have made it, so it is checked.
+TEMPORARY = "/tmp/estiba-"  # noqa: S108
 _TEXTS = {
     "path": "an absolute path",
     "host": "a registry's HOST[:PORT] with a dot, a colon or the name localhost",
@@ -135,7 +137,7 @@ def load(root: str | None = None, environ: Mapping[str, str] = os.environ) -> Se
     """
     uid = os.geteuid()
     path = _absolute(environ.get("ESTIBA_CONFIG") or f"{_config_dir(uid, environ)}/config.json", "ESTIBA_CONFIG")
-    values = _read_file(path, required="ESTIBA_CONFIG" in environ)
+    values = _read_file(path, required=bool(environ.get("ESTIBA_CONFIG")))
     if environ.get("ESTIBA_DEBUG"):
         values["debug"] = True
     if environ.get("ESTIBA_HELPER"):
@@ -159,7 +161,14 @@ def runtime_dir(uid: int, environ: Mapping[str, str] = os.environ) -> str:
     base = environ.get("XDG_RUNTIME_DIR", "")
     if base.startswith("/"):
         return base.rstrip("/") + "/estiba"
-    path = f"/tmp/estiba-{uid}"  # noqa: S108 - checked below
+    return checked_folder(f"{TEMPORARY}{uid}", uid)
+
+
+def checked_folder(path: str, uid: int) -> str:
+    """`path`, made with mode 0700 when it is missing, refused unless it is a folder of `uid` that nobody else may enter.
+
+    Raises PermissionDenied.
+    """
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -222,7 +231,7 @@ def _config_dir(uid: int, environ: Mapping[str, str]) -> str:
 def _read_file(path: str, *, required: bool) -> dict[str, object]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             raise InvalidArgument(f"cannot read settings {path}: no such file (ESTIBA_CONFIG)") from None
         return {}
@@ -327,9 +336,15 @@ def _listed(registry: str, patterns: tuple[str, ...]) -> bool:
     for pattern in patterns:
         if pattern in (registry, host):
             return True
-        if "/" in pattern and (_is_ipv4(host) or ":" in host):
-            import ipaddress
-
-            if ipaddress.ip_address(host) in ipaddress.ip_network(pattern, strict=False):
-                return True
+        if "/" in pattern and (_is_ipv4(host) or ":" in host) and _in_network(host, pattern):
+            return True
     return False
+
+
+def _in_network(host: str, network: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:  # colons alone do not make an address
+        return False
