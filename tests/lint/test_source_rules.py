@@ -126,3 +126,9 @@ BAD: dict[Callable[[ast.AST], Iterator[ast.AST]], str] = {
 @pytest.mark.parametrize("rule", BAD, ids=lambda rule: rule.__name__)
 def test_rule_can_fail(rule: Callable[[ast.AST], Iterator[ast.AST]]) -> None:
     assert list(rule(ast.parse(BAD[rule])))
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    """The wheel takes packages; a folder without __init__.py works in the checkout and is missing from the wheel."""
+    folders = {path.parent for path in files("src/estiba/*.py")}
+    assert {name(folder) for folder in folders if not (folder / "__init__.py").is_file()} == set()
