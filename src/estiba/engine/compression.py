@@ -124,7 +124,7 @@ def _error(name: str) -> type[Exception]:
     if name == "gzip":
         from isal import igzip_lib
 
-        return igzip_lib.IsalError
+        return igzip_lib.IsalError  # type: ignore[return-value]  # the stub says that it is an exception, not a class
     return OSError
 
 

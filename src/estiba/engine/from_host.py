@@ -40,9 +40,7 @@ SKELETON: dict[str, HostEntry] = {
 }
 
 
-def from_host(
-    store: Store, settings: Settings, reference: str, programs: Sequence[str], *, entrypoint: bool = False
-) -> Image:
+def from_host(store: Store, settings: Settings, reference: str, programs: Sequence[str], *, entrypoint: bool = False) -> Image:
     """Makes an image of programs of this machine.
 
     Parameters: `programs`, names that are looked up in the usual folders, or paths; scripts bring their interpreters. The first
@@ -59,7 +57,7 @@ def from_host(
     newest = newest_time(entries)
     process: dict[str, Any] = {"Env": [PATH], "Entrypoint" if entrypoint else "Cmd": [paths[0]]}
     with store.using():
-        layer = add_layer(store, settings, lambda: layer_tar(entries, newest))
+        layer = add_layer(store, settings, layer_tar(entries, newest))
         moment = format_time(datetime.fromtimestamp(newest, UTC))
         document = new_config(parse_platform(f"linux/{files.architecture}"), moment, [layer], process)
         document["history"] = [{"created": moment, "created_by": "estiba image from-host " + " ".join(programs)}]

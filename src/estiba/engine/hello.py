@@ -8,7 +8,6 @@ place. An image that somebody pulled or tagged as `hello` is therefore never hid
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from estiba.config.settings import Settings
@@ -37,12 +36,8 @@ def ensure(store: Store, settings: Settings) -> Image:
         return find(store, NAME)
     program, mtime = _program()
 
-    def layer_tar() -> Iterator[bytes]:
-        yield from tar_writer.member(NAME, program, mode=0o755, mtime=mtime)
-        yield tar_writer.END
-
     with store.using():
-        layer = add_layer(store, settings, layer_tar)
+        layer = add_layer(store, settings, [*tar_writer.member(NAME, program, mode=0o755, mtime=mtime), tar_writer.END])
         moment = format_time(datetime.fromtimestamp(mtime, UTC))
         document = new_config(host_platform(), moment, [layer], {"Env": [PATH], "Cmd": [f"/{NAME}"]})
         document["history"] = [{"created": moment, "created_by": "estiba: the embedded image"}]
@@ -56,5 +51,6 @@ def _program() -> tuple[bytes, int]:
             return file.read(), int(os.fstat(file.fileno()).st_mtime)
     except FileNotFoundError as error:
         raise FailedPrecondition(
-            f"cannot make image {NAME}: {PROGRAM} is missing", hint="install the package again; in a checkout, build it with: make -C helper"
+            f"cannot make image {NAME}: {PROGRAM} is missing",
+            hint="install the package again; in a checkout, build it with: make -C helper",
         ) from error

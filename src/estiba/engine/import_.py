@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 from estiba.config.settings import Settings
-from estiba.engine.archives import plain_tar, pread_all, stream_name
+from estiba.engine.archives import CHUNK, stream_name
 from estiba.engine.changes import apply_changes
+from estiba.engine.compression import inflate
 from estiba.engine.new_image import add_image, add_layer, encode, new_config, new_name
 from estiba.engine.progress import Progress
 from estiba.engine.units import format_time
@@ -42,14 +43,15 @@ def import_(
     process: dict[str, Any] = {}
     apply_changes(process, changes)
     what = stream_name(source)
-    descriptor = plain_tar(source.fileno(), what, store.ingest, settings.unpack_max_bytes)
-    try:
-        with store.using():
-            layer = add_layer(store, settings, lambda: pread_all(descriptor), progress)
-            moment = format_time(created or datetime.now(UTC))
-            comment = message or f"Imported from {'-' if what == 'standard input' else os.path.basename(what)}"
-            document = new_config(wanted, moment, [layer], process)
-            document["history"] = [{"created": moment, "comment": comment}]
-            return add_image(store, encode(document), [layer], name)
-    finally:
-        os.close(descriptor)
+    with store.using():
+        layer = add_layer(store, settings, inflate(_chunks(source), what, settings.unpack_max_bytes), progress)
+        moment = format_time(created or datetime.now(UTC))
+        comment = message or f"Imported from {'-' if what == 'standard input' else os.path.basename(what)}"
+        document = new_config(wanted, moment, [layer], process)
+        document["history"] = [{"created": moment, "comment": comment}]
+        return add_image(store, encode(document), [layer], name)
+
+
+def _chunks(source: BinaryIO) -> Iterator[bytes]:
+    while chunk := source.read(CHUNK):
+        yield chunk

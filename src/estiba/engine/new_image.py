@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from estiba.config.settings import Settings
+from estiba.engine.progress import Progress
 from estiba.errors import InvalidArgument
 from estiba.oci import media_types, strict_json
 from estiba.oci.descriptor import Descriptor
-from estiba.oci.digest import DiffID, Digest, sha256_digest
+from estiba.oci.digest import Digest, sha256_digest
 from estiba.oci.manifest import Manifest
 from estiba.oci.platform import Platform
 from estiba.oci.reference import Reference, parse_reference
 from estiba.store.images import Image, add
-from estiba.store.layers import apply_layer
+from estiba.store.layers import import_layer
 from estiba.store.layout import Store
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # the one Docker gives an image without
@@ -29,19 +29,13 @@ def new_name(store: Store, text: str, verb: str) -> Reference:
     return reference
 
 
-def add_layer(store: Store, settings: Settings, chunks: Callable[[], Iterator[bytes]], progress: Any = None) -> Descriptor:
-    """Stores a layer of which only the plain tar is known; `chunks` gives that tar, twice.
+def add_layer(store: Store, settings: Settings, chunks: Iterable[bytes], progress: Progress | None = None) -> Descriptor:
+    """Stores a layer of which only the plain tar is known. The caller holds `Store.using`.
 
-    The first reading makes the DiffID, the second one unpacks and is checked against it. The caller holds `Store.using`.
-    Raises DataLoss, ResourceExhausted, NotImplemented, PermissionDenied.
+    Raises DataLoss, ResourceExhausted, NotImplemented, PermissionDenied, FailedPrecondition.
     """
-    hasher, size = hashlib.sha256(), 0
-    for chunk in chunks():
-        hasher.update(chunk)
-        size += len(chunk)
-    digest = "sha256:" + hasher.hexdigest()
-    apply_layer(store, settings, DiffID(Digest(digest)), media_types.OCI_LAYER, chunks(), progress=progress)
-    return Descriptor(media_types.OCI_LAYER, Digest(digest), size)
+    info = import_layer(store, settings, chunks, progress=progress)
+    return Descriptor(media_types.OCI_LAYER, Digest(info.diff_id), info.tar_size)
 
 
 def new_config(platform: Platform, created: str, layers: Sequence[Descriptor], process: dict[str, Any]) -> dict[str, Any]:
