@@ -16,7 +16,7 @@ START_SECONDS = 15.0
 
 CONFIGURATION = """\
 version: 0.1
-log: {{accesslog: {{disabled: true}}, level: error}}
+log: {{accesslog: {{disabled: {quiet}}}, level: error}}
 storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
@@ -28,12 +28,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def loopback_registry(folder: Path) -> Iterator[str]:
-    """A registry without TLS and without users; gives its host:port."""
+def loopback_registry(folder: Path, *, access_log: bool = False) -> Iterator[str]:
+    """A registry without TLS and without users; gives its host:port. `access_log`: one line for each request in folder/log."""
     folder.mkdir(parents=True)
     port = free_port()
     configuration = folder / "config.yml"
-    configuration.write_text(CONFIGURATION.format(folder=folder, port=port))
+    configuration.write_text(CONFIGURATION.format(folder=folder, port=port, quiet=str(not access_log).lower()))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(configuration)], stdout=log, stderr=log)
     try:
