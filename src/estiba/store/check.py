@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     Fetch = Callable[[Reference, Target], bool]
 
 
+_MISSING = "it is missing"
+
+
 class Problem:
     """One damaged or missing object.
 
@@ -79,6 +82,8 @@ def check(store: Store, *, repair: bool = False, fetch: Fetch | None = None, pro
         checker.layers()
         checker.containers()
         checker.missing()
+        if repair:
+            _forget_shared_files(store, checker.report.problems)
     if repair:
         _bring_back(store, checker, fetch)
     checker.index()
@@ -163,10 +168,9 @@ class _Checker:
         for diff_id in all_layers(self.store):
             self.progress(f"layer {diff_id}")
             self.report.layers += 1
-            try:
-                layers.verify_layer(self.store, diff_id)
-            except EstibaError as error:
-                problem = self.problem("layer", diff_id, _cause(error))
+            cause = _damage_of_layer(self.store, diff_id)
+            if cause:
+                problem = self.problem("layer", diff_id, cause)
                 self.seen[diff_id] = problem
                 users = [state.id for state in states if diff_id in state.layers]
                 if users:
@@ -203,7 +207,7 @@ class _Checker:
                 if problem is None:
                     if _has(self.store, kind, name):
                         continue
-                    problem = told[name] = self.problem(kind, name, "it is missing")
+                    problem = told[name] = self.problem(kind, name, _MISSING)
                 problem.images.append(reference.familiar)
                 if problem.repaired or name in told:
                     self.broken[reference] = target
@@ -288,6 +292,33 @@ def _damage_of_blob(store: Store, digest: Digest) -> str:
     finally:
         os.close(descriptor)
     return "" if hasher.hexdigest() == hex_of(digest) else f"its content is damaged, its digest is {hasher.hexdigest()[:12]}..."
+
+
+def _damage_of_layer(store: Store, diff_id: DiffID) -> str:
+    """What is wrong with a layer, empty when nothing is."""
+    try:
+        causes = layers.verify_layer(store, diff_id)
+    except EstibaError as error:
+        return _cause(error)
+    more = f" and {len(causes) - 1} more" if len(causes) > 1 else ""
+    return causes[0].partition(": ")[2] + more if causes else ""
+
+
+def _forget_shared_files(store: Store, problems: list[Problem]) -> None:
+    """What is fetched again must not be linked to a damaged file.
+
+    The files of removed layers go with their last name; where a damaged layer stays, since a container stands on it, no file is
+    offered for sharing any more: which of them is the damaged one is not known.
+    """
+    damaged = [problem for problem in problems if problem.kind == "layer" and problem.cause != _MISSING]
+    if not damaged:
+        return
+    layers.empty_trash(store)
+    layers.sweep_files(store)
+    if any(not problem.repaired for problem in damaged):
+        for shelf in os.listdir(store.files):
+            for name in os.listdir(f"{store.files}/{shelf}"):
+                os.unlink(f"{store.files}/{shelf}/{name}")
 
 
 def _remove_blob(store: Store, digest: Digest) -> None:

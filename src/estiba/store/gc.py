@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import stat
 
-from estiba.errors import Conflict, EstibaError
+from estiba.errors import Conflict
 from estiba.linux.locks import try_flock
-from estiba.oci.digest import DiffID
+from estiba.oci.digest import DiffID, hex_of
 from estiba.store import layers
 from estiba.store.blobs import all_blobs, blob_size, delete_blob
 from estiba.store.publish import failure
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Freed:
-    """What a collection removed: `blobs`, `layers`, and `size` in bytes, without what other layers still share."""
+    """What a collection removed: `blobs`, `layers`, and `size` in bytes on disk, without files that other layers still hold."""
 
     __slots__ = ("blobs", "layers", "size")
 
@@ -49,6 +49,7 @@ def collect(store: Store, *, wait: bool = True) -> Freed:
             _sweep_content(store, mark(store), freed)
             _sweep_ingest(store)
             layers.empty_trash(store)
+            freed.size += layers.sweep_files(store)
     except Conflict:
         if wait:
             raise
@@ -78,9 +79,9 @@ def all_layers(store: Store) -> Iterator[DiffID]:
 def _sweep_content(store: Store, used: Marked, freed: Freed) -> None:
     for diff_id in all_layers(store):
         if diff_id not in used.layers:
-            freed.size += _own_bytes(store, diff_id)
             layers.remove_layer(store, diff_id)
             freed.layers.append(diff_id)
+            _remove_lock(store, diff_id)
     for digest in list(all_blobs(store)):
         if digest not in used.blobs:
             freed.size += blob_size(store, digest) or 0
@@ -88,13 +89,10 @@ def _sweep_content(store: Store, used: Marked, freed: Freed) -> None:
                 freed.blobs.append(digest)
 
 
-def _own_bytes(store: Store, diff_id: DiffID) -> int:
-    """What the layer takes without the files that it shares; 0 when its description is damaged."""
-    try:
-        info = layers.layer_info(store, diff_id)
-    except EstibaError:
-        return 0
-    return max(info.size - info.shared_bytes, 0)
+def _remove_lock(store: Store, diff_id: DiffID) -> None:
+    """The lock file of a layer that went; one who waits for it starts over (`Lock.remove`)."""
+    with store.lock("layer", hex_of(diff_id)) as lock:
+        lock.remove()
 
 
 def _sweep_ingest(store: Store) -> None:
