@@ -13,7 +13,7 @@ SRC = TOP / "src"
 @cache
 def files(*patterns: str) -> tuple[Path, ...]:
     """Tracked files that match any of the git patterns (all without one), as absolute paths."""
-    done = subprocess.run(["git", "ls-files", "-z", "--", *patterns], cwd=TOP, capture_output=True, text=True, check=True)
+    done = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "--", *patterns], cwd=TOP, capture_output=True, text=True, check=True)
     return tuple(path for name in done.stdout.split("\0") if name and (path := TOP / name).is_file() and not path.is_symlink())
 
 
