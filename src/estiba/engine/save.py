@@ -47,7 +47,9 @@ def save(store: Store, names: Sequence[str], out: BinaryIO, *, platform: str | N
         raise InvalidArgument("cannot save: standard output is a terminal", hint="-o FILE, or redirect it")
     with store.using():
         chosen = _choose(store, names, parse_platform(platform) if platform else None)
-        out.writelines(_archive(store, chosen))
+        write = out.write  # the one thing that is asked of `out`
+        for chunk in _archive(store, chosen):
+            write(chunk)
 
 
 def _is_terminal(out: BinaryIO) -> bool:
