@@ -9,9 +9,9 @@
     files/<2 hex>/<sha256 of path, metadata and content>
                     another name of a regular file of one or more layers; what is unpacked later links to it
 
-The modules: `tar` `pax` `sparse` read archives; `tree` settles what entries mean; `inflate` `records` `jail` `owners` `split` serve `apply`;
-`rebuild` reads back; `remove` takes away; `info` is layer.json. Who reads untrusted bytes is Python (memory-safe), who touches the disk
-is the helper in its jail (helper/src/unpack*.c).
+The modules: `tar` `pax` `sparse` read archives; `tree` settles what entries mean; `inflate` `records` `jail` `owners` `split`
+serve `apply`; `rebuild` reads back; `remove` takes away; `info` is layer.json. Who reads untrusted bytes is Python (memory-safe),
+who touches the disk is the helper in its jail (helper/src/unpack*.c).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ __all__ = [
     "layer_info",
     "layer_path_name",
     "open_tar",
-    "remove_layer",
     "removable_bytes",
+    "remove_layer",
     "sweep_files",
     "tree_entries",
     "verify_layer",

@@ -1,6 +1,6 @@
 """Unpacks a layer into the store: compressed bytes in, `layers/<hex>` out.
 
-    chunks -> Inflater (own thread: inflate, digest) -> TarReader -> Tree (what each entry means) -> records -> estiba-init unpack (jail)
+    chunks -> Inflater (own thread: inflate, digest) -> TarReader -> Tree (what each entry means) -> records -> estiba-init unpack
                                                            └-> SplitWriter (what rebuilds the tar)
 
 All is written in a folder of `ingest/` that this process and the helper hold locked. Only when the source is read to its end (the caller's
@@ -17,7 +17,7 @@ from hashlib import sha256
 from estiba.errors import DataLoss, EstibaError, ResourceExhausted
 from estiba.linux.idmap import layer_maps
 from estiba.linux.locks import try_flock
-from estiba.oci.digest import DiffID, hex_of
+from estiba.oci.digest import DiffID, hex_of, parse_diff_id
 from estiba.store.layers import records, tar, tree
 from estiba.store.layers.inflate import Inflater, compression_of
 from estiba.store.layers.info import LayerInfo, layer_folder, layer_info, short
@@ -93,7 +93,7 @@ def _unpack(
     verb = f"unpack {what}"
     algorithm = diff_id.partition(":")[0] if diff_id else "sha256"
     with (
-        Workplace(store, verb) as workplace,
+        Workplace(store, settings, verb) as workplace,
         Inflater(chunks, compression, budget=settings.unpack_max_bytes, what=verb, algorithm=algorithm) as inflater,
         Jail(settings, "unpack", store.root, what=verb, held=workplace.descriptor) as jail,
     ):
@@ -104,7 +104,7 @@ def _unpack(
                 split = SplitWriter(file)
                 unpacker.run(inflater.read, split)
                 split.finish()
-            found = DiffID(inflater.finish())  # type: ignore[arg-type]
+            found = parse_diff_id(inflater.finish())
             if diff_id and found != diff_id:
                 raise DataLoss(f"cannot {verb}: its content has the digest {found}, not {diff_id}")
             info = unpacker.info(found, inflater.size)
@@ -122,16 +122,18 @@ def _unpack(
         for record in unpacker.new_files():
             jail.send(record)
         jail.finish()
-    for kind, (count, path) in info.not_made.items() if progress is not None else ():
-        progress.note(f"{what}: {count} {kind} not made, the first is {path}")
+    if progress is not None:
+        for kind, (count, path) in info.not_made.items():
+            progress.note(f"{what}: {count} {kind} not made, the first is {path}")
     return layer_info(store, found)
 
 
 class Workplace:
     """A folder of `ingest/` with an empty `fs`, locked; a context manager that throws it away unless it was published."""
 
-    def __init__(self, store: Store, verb: str) -> None:
+    def __init__(self, store: Store, settings: Settings, verb: str) -> None:
         self._store = store
+        self._settings = settings
         self._verb = verb
         self.path = ""
         self.descriptor = -1
@@ -182,7 +184,7 @@ class Workplace:
         try:
             if self.path:
                 os.rename(self.path, f"{self._store.trash}/{os.path.basename(self.path)}")
-                empty_trash(self._store)
+                empty_trash(self._store, self._settings)
         except (OSError, EstibaError):
             # The folder stays for the next sweep, which finds it unlocked. What went wrong before is what the user must hear.
             if error is None:
@@ -267,7 +269,13 @@ class _Unpacker:
             self._note("device nodes", path)
 
     def _small_file(
-        self, path: bytes, attributes: Attributes, xattrs: dict[bytes, bytes] | None, member: int, content: bytes | memoryview, split: SplitWriter
+        self,
+        path: bytes,
+        attributes: Attributes,
+        xattrs: dict[bytes, bytes] | None,
+        member: int,
+        content: bytes | memoryview,
+        split: SplitWriter,
     ) -> None:
         size = len(content)
         digest = sha256(b"%b\0%d %d %d %d %d\0" % (path, *attributes))

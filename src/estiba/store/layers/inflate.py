@@ -15,10 +15,12 @@ from estiba.errors import DataLoss, EstibaError, NotImplemented, ResourceExhaust
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
 _PIECE = 1 << 18
 #: What zstd(1) decompresses without --long or --ultra: 128 MiB of memory. A frame that asks for more is refused.
 _ZSTD_WINDOW = 1 << 27
+_ZSTD_STEP = 1 << 10
 
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"))
 
@@ -80,7 +82,7 @@ def _gzip(source: Iterator[bytes]) -> Iterator[bytes]:
                 member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
             try:
                 piece = member.decompress(chunk, _PIECE)
-            except igzip_lib.IsalError as error:
+            except igzip_lib.IsalError as error:  # type: ignore[misc]
                 raise DataLoss(f"cannot inflate layer: damaged gzip stream ({error})") from None
             chunk = b""
             if piece:
@@ -92,35 +94,35 @@ def _gzip(source: Iterator[bytes]) -> Iterator[bytes]:
         raise DataLoss("cannot inflate layer: the gzip stream is cut off")
 
 
-class _Reader:
-    """Chunks as the file that a decompressor reads from."""
-
-    def __init__(self, source: Iterator[bytes]) -> None:
-        self._source = source
-        self._rest = b""
-        self.last = 0  # bytes of the last read, to see whether the end came
-
-    def read(self, size: int = -1) -> bytes:
-        while not self._rest:
-            chunk = next(self._source, None)
-            if chunk is None:
-                return b""
-            self._rest = chunk
-        piece, self._rest = self._rest[:size], self._rest[size:]
-        return piece
-
-
 def _zstd(source: Iterator[bytes]) -> Iterator[bytes]:
     import zstandard
 
-    # decompressobj() would return whatever one call makes of its input, without a bound; the stream reader has one. It does not say when the
-    # stream is cut off between two blocks, so the frame's end is watched by the content size or checksum where it has them, and by the tar.
-    reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(_Reader(source), read_across_frames=True)
-    try:
-        while piece := reader.read(_PIECE):
-            yield piece
-    except zstandard.ZstdError as error:
-        raise DataLoss(f"cannot inflate layer: damaged zstd stream ({error})") from None
+    frame: zstandard.ZstdDecompressionObj | None = None
+    waiting: list[bytes] = []
+    size = 0
+    for chunk in source:
+        rest = memoryview(chunk)
+        while rest:
+            # One call returns all that its input makes, up to 32,768 times as much: a KiB bounds that, and costs no time.
+            part, rest = rest[:_ZSTD_STEP], rest[_ZSTD_STEP:]
+            frame = frame or zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+            try:
+                piece = frame.decompress(part)
+            except zstandard.ZstdError as error:
+                raise DataLoss(f"cannot inflate layer: damaged zstd stream ({error})") from None
+            waiting.append(piece)
+            size += len(piece)
+            if frame.eof:  # one frame or several, some of them skippable (RFC 8878, section 3.1)
+                rest = memoryview(frame.unused_data + bytes(rest))
+                frame = None
+            if size >= _PIECE:
+                yield from _plain(iter([b"".join(waiting)]))
+                waiting.clear()
+                size = 0
+    if frame is not None:
+        raise DataLoss("cannot inflate layer: the zstd stream is cut off")
+    if size:
+        yield b"".join(waiting)
 
 
 def _xz(source: Iterator[bytes]) -> Iterator[bytes]:
@@ -199,7 +201,7 @@ class Inflater:
         except BaseException as error:  # noqa: BLE001 - handed to the reader's thread, which raises it
             put(error)
 
-    def __enter__(self) -> Inflater:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

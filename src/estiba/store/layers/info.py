@@ -33,8 +33,8 @@ class LayerInfo:
 
     `size` bytes of its files, `files` their number, `shared_bytes` of them in files that the store had already when it was unpacked,
     `tar_size` bytes of its tar; `blobs` its compressed forms; `not_made` what the tar holds but the tree does not (kind -> number and first
-    path); `squashed` whether all owners became 0:0; `highest_uid` and `highest_gid` with the path that has it; `kept` the members whose content
-    is in `kept/`.
+    path); `squashed` whether all owners became 0:0; `highest_uid` and `highest_gid` with the path that has it; `kept` the members whose
+    content is in `kept/`.
     """
 
     __slots__ = (

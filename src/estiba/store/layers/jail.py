@@ -31,8 +31,8 @@ _BATCH_PARTS = 900  # below IOV_MAX
 class Jail:
     """One running `estiba-init MODE`, as a context manager; leaving it waits for the helper, or kills it after an error.
 
-    Parameters: `root`, the folder that the jail sees; `held`, a descriptor whose flock(2) shall live as long as the jail; `what`, the object
-    for messages ("unpack layer sha256:...").
+    Parameters: `root`, the folder that the jail sees; `held`, a descriptor whose flock(2) shall live as long as the jail; `what`, verb and
+    object for messages ("unpack layer sha256:...").
     """
 
     def __init__(self, settings: Settings, mode: str, root: str, *, what: str, held: int | None = None) -> None:

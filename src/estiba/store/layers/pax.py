@@ -40,11 +40,11 @@ def seconds(text: bytes, key: bytes) -> tuple[int, int]:
 
 
 def records(data: bytes) -> list[tuple[bytes, bytes]]:
-    """The records `length key=value\\n` of an extended header, in order."""
+    """The records `length key=value` and newline of an extended header, in order."""
     found: list[tuple[bytes, bytes]] = []
     position = 0
     while position < len(data):
-        if not data.strip(b"\0") or not data[position:].strip(b"\0"):
+        if data[position] == 0 and not data[position:].strip(b"\0"):
             break  # some writers pad the size with NUL
         space = data.find(b" ", position, position + 20)
         if space < 0:

@@ -92,7 +92,7 @@ class SplitWriter:
 
 
 class Part:
-    """A stretch of the tar that is in a file: `path` beneath fs/, the `member` it belongs to, `offset` and `size` in the file, its CRC-32."""
+    """A stretch of the tar that is in a file: `path` beneath fs/, the `member` it belongs to, `offset` and `size` in the file, CRC-32."""
 
     __slots__ = ("crc", "member", "offset", "path", "size")
 

@@ -163,7 +163,8 @@ class TarReader:
         end = position + padding + 512
         if end > len(self._buffer):
             if not self._fill(padding + 512):
-                return self._end_of_stream(padding)
+                self._end_of_stream(padding)
+                return None
             position, end = 0, padding + 512
         block = self._buffer[end - 512 : end]
         self._position = end
@@ -172,7 +173,8 @@ class TarReader:
         total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - (adler32(block[148:156]) & 0xFFFF) + 255
         if block[148:156] != b"%06o\0 " % total and not self._is_checksum(total, block):
             if block == _ZERO:
-                return self._end_of_archive(position, end)
+                self._end_of_archive(position, end)
+                return None
             raise self._damaged(self._base + end - 512, "bad checksum")
         self._literal(self._buffer[position:end])
         return block
