@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from estiba.oci.digest import DiffID
@@ -52,11 +52,16 @@ class _Nobody:
     def keep(self, path: bytes, member: int) -> None: ...
 
 
+def new_tree() -> Tree:
+    """An empty tree on which nothing is carried out."""
+    return Tree(_Nobody())
+
+
 def read_layer(store: Store, diff_id: DiffID) -> Iterator[Entry]:
     """The paths of a layer, sorted. Raises NotFound, DataLoss."""
     chunks = open_tar(store, diff_id)
     reader = tar.TarReader(lambda: next(chunks, b""), what=f"layer {diff_id[:19]}")
-    tree = Tree(_Nobody())
+    tree = new_tree()
     identities: dict[bytes, bytes] = {}
     for number, entry in enumerate(reader, 1):
         path, kind = tree.enter(entry, number)
@@ -67,6 +72,11 @@ def read_layer(store: Store, diff_id: DiffID) -> Iterator[Entry]:
         for chunk in reader.chunks():
             hasher.update(chunk)
         identities[path] = hasher.digest()
+    yield from entries_of(tree, identities)
+
+
+def entries_of(tree: Tree, identities: Mapping[bytes, bytes]) -> Iterator[Entry]:
+    """The paths of a tree that was read to its end, sorted."""
     for path in sorted(tree.entries):
         kind = tree.entries[path] & 7
         name = "/" + os.fsdecode(path) if path else ""
@@ -101,6 +111,11 @@ class View:
     def paths(self) -> list[str]:
         """What is in sight, directories included."""
         return sorted(self._seen)
+
+    def image_of(self, path: str) -> int | None:
+        """The number of the image whose file or directory is in sight at `path`."""
+        seen = self._seen.get(path)
+        return seen.image if seen else None
 
     def add_layer(self, image: int, entries: Iterator[Entry]) -> None:
         """Puts a layer of the image with this number on the stack."""
