@@ -3,9 +3,9 @@
     chunks -> Inflater (own thread: inflate, digest) -> TarReader -> Tree (what each entry means) -> records -> estiba-init unpack
                                                            └-> SplitWriter (what rebuilds the tar)
 
-All is written in a folder of `ingest/` that this process and the helper hold locked. Only when the source is read to its end (the caller's
-iterator checks the blob's digest), the tar is whole and its digest is the DiffID, one syncfs(2) and one rename(2) publish it. After that new
-files are entered into `files/`, so that no name there can show content that a power cut takes away.
+All is written in a folder of `ingest/` that this process and the helper hold locked. Only when the source is read to its end (the
+caller's iterator checks the blob's digest), the tar is whole and its digest is the DiffID, one syncfs(2) and one rename(2) publish it.
+After that new files are entered into `files/`, so that no name there can show content that a power cut takes away.
 """
 
 from __future__ import annotations

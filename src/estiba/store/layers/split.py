@@ -40,7 +40,7 @@ class SplitWriter:
         import zstandard
 
         self._file = file
-        self._packer = zstandard.ZstdCompressor(level=2).compressobj()
+        self._packer = zstandard.ZstdCompressor(level=2, write_checksum=True).compressobj()
         self._out: list[Buffer] = [_MAGIC]
         self._out_size = 0
         self._literals: list[Buffer] = []
@@ -138,7 +138,8 @@ def read_split(file: BinaryIO, what: str) -> Iterator[bytes | Part]:
                 total += part.size
                 yield part
             else:
-                if kind != b"\0" or int.from_bytes(take(8), "little") != total:
+                # Reading to the end also compares the frame's checksum.
+                if kind != b"\0" or int.from_bytes(take(8), "little") != total or reader.read(1):
                     raise damaged
                 return
     except zstandard.ZstdError:

@@ -39,8 +39,8 @@ _MAX_REPLACED = 100
 class Tree:
     """The names of one layer.
 
-    `entries` maps resolved paths (no leading slash, no symbolic link on the way) to `member << 3 | kind`; `targets` symbolic links to theirs;
-    `opaque` holds the directories that hide those of lower layers; `implied` those that no member names. `link_target` is the resolved
+    `entries` maps resolved paths (no leading slash, no symbolic link on the way) to `member << 3 | kind`; `targets` symbolic links to
+    theirs; `opaque` holds the directories that hide those of lower layers; `implied` those that no member names. `link_target` is the resolved
     target of the hard link entered last.
     """
 
