@@ -97,7 +97,7 @@ class DataLoss(EstibaError):
     """Content is damaged, or is not what its digest says."""
 
 
-class NotImplemented(EstibaError):  # noqa: A001 - containerd's name; modules say errors.NotImplemented
+class NotImplemented(EstibaError):
     """The request is understood but not offered."""
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tools import reference
 
 from estiba.cli.help import commands
+from tools import reference
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -65,7 +66,7 @@ def test_ordinary_user_with_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idmap, "read_map", lambda path: FULL)
     monkeypatch.setattr(idmap, "map_tool", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(idmap, "subordinate_ranges", lambda path, uid: [(100000, 65536), (300000, 10)])
-    monkeypatch.setattr(idmap.os, "getgid", lambda: 1001)
+    monkeypatch.setattr(os, "getgid", lambda: 1001)
     maps = idmap.layer_maps(settings(1000))
     assert maps.kind == "subordinate"
     assert maps.uid_map == ("0 1000 1", "1 100000 65536", "65537 300000 10")

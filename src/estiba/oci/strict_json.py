@@ -160,11 +160,11 @@ def _encode(value: object, put: Callable[[str], None], newline: str, step: str, 
     """Appends the encoding of `value`; `newline` is the line break with the indentation so far, or empty."""
     kind = type(value)
     if kind is str:
-        put(_quote(value))  # type: ignore[arg-type]
+        put(_quote(value))  # type: ignore[arg-type]  # `kind` says it
     elif kind is dict:
-        _encode_dict(value, put, newline, step, sort_keys)  # type: ignore[arg-type]
+        _encode_dict(value, put, newline, step, sort_keys)  # type: ignore[arg-type]  # `kind` says it
     elif kind is list or kind is tuple:
-        _encode_list(value, put, newline, step, sort_keys)  # type: ignore[arg-type]
+        _encode_list(value, put, newline, step, sort_keys)  # type: ignore[arg-type]  # `kind` says it
     else:
         put(_scalar(value))
 
@@ -195,7 +195,7 @@ def _encode_dict(value: dict[object, object], put: Callable[[str], None], newlin
     colon = ": " if newline else ":"
     separator = "{" + inner
     quote = _quote
-    for key in sorted(value) if sort_keys else value:  # type: ignore[type-var]
+    for key in sorted(value) if sort_keys else value:  # type: ignore[type-var]  # keys are checked below
         if not isinstance(key, str):
             raise TypeError("a key of a JSON object is a str")
         item = value[key]

@@ -1,6 +1,6 @@
 """The operations of a plan, made by tools/generate_ops.py from helper/ops.toml. Edit that file, not this one."""
 
-# ruff: noqa: A002, PLR0917 - the arguments have the names and the order of the wire
+# ruff: noqa: A002 - the arguments have the names and the order of the wire
 
 from __future__ import annotations
 

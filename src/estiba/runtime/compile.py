@@ -146,14 +146,14 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
     terminal = spec["process"]["terminal"]
     yield ops.streams(2 if terminal else 1, int(bindings.stdin), *bindings.window)
     yield ops.client(int(bindings.attached), int(bindings.signal_proxy))
-    for number, operation in (
+    for slot, operation in (
         (bindings.log, ops.log),
         (bindings.status, ops.status),
         (bindings.report, ops.report),
         (bindings.trace, ops.trace),
     ):
-        if number is not None:
-            yield operation(number)
+        if slot is not None:
+            yield operation(slot)
 
 
 def _namespaces(spec: dict[str, Any]) -> set[str]:

@@ -52,7 +52,7 @@ def decimal(flag: str, text: str, places: int) -> int:
     digits = before + after
     if not (digits.isascii() and digits.isdigit()) or len(before) > 9 or len(after) > places or (separator and not after):
         raise refuse(flag, text, "not a decimal number")
-    return int(digits) * 10 ** (places - len(after))
+    return int(digits + "0" * (places - len(after)))
 
 
 def size(flag: str, text: str, *, minimum: int) -> int:

@@ -142,7 +142,9 @@ def _condition(value: object, what: str) -> Condition:
 def _applies(group: dict[str, object], machine: str, held: frozenset[str], kernel: tuple[int, int], what: str) -> bool:
     includes, excludes = (as_dict(group.get(key) or {}, what) for key in ("includes", "excludes"))
     caps, no_caps = (get_str_list(section, "caps", what, []) for section in (includes, excludes))
-    arches, no_arches = ([_GO_NAMES.get(name, name) for name in get_str_list(section, "arches", what, [])] for section in (includes, excludes))
+    arches, no_arches = (
+        [_GO_NAMES.get(name, name) for name in get_str_list(section, "arches", what, [])] for section in (includes, excludes)
+    )
     minimum, too_new = (_version(get_str(section, "minKernel", what, ""), what) for section in (includes, excludes))
     if arches and machine not in arches:
         return False

@@ -67,7 +67,7 @@ def _check(options: RunOptions, facts: HostFacts) -> None:
         raise InvalidArgument("cannot use --cpus: --cpu-quota or --cpu-period says the same")
     if options.nano_cpus is not None and options.nano_cpus > facts.cpus * 10**9:
         raise InvalidArgument(f"cannot use --cpus: this machine lets the caller use {facts.cpus} processors")
-    if options.memory_swap not in (None, UNLIMITED) and options.memory_swap < (options.memory or 0):  # type: ignore[operator]
+    if options.memory_swap not in (None, UNLIMITED) and options.memory_swap < (options.memory or 0):
         raise InvalidArgument("cannot use --memory-swap: it counts memory and swap together, so it is at least --memory")
     if options.memory_swap is not None and options.memory is None:
         raise InvalidArgument("cannot use --memory-swap: --memory is not given")
@@ -245,7 +245,8 @@ def _swap(options: RunOptions, facts: HostFacts) -> int | None:
 
 def _device_rules(options: RunOptions) -> list[Spec]:
     """Returns rules only where a device is less than ``rwm``; what may be opened at all is a matter of which nodes are there."""
-    return [{"allow": False, "path": device.source, "access": missing} for device in options.devices if (missing := _missing(device.permissions))]
+    narrowed = [(device.source, missing) for device in options.devices if (missing := _missing(device.permissions))]
+    return [{"allow": False, "path": source, "access": missing} for source, missing in narrowed]
 
 
 def _missing(permissions: str) -> str:
