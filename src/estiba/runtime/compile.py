@@ -146,14 +146,14 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
     terminal = spec["process"]["terminal"]
     yield ops.streams(2 if terminal else 1, int(bindings.stdin), *bindings.window)
     yield ops.client(int(bindings.attached), int(bindings.signal_proxy))
-    for slot, operation in (
+    for given, operation in (
         (bindings.log, ops.log),
         (bindings.status, ops.status),
         (bindings.report, ops.report),
         (bindings.trace, ops.trace),
     ):
-        if slot is not None:
-            yield operation(slot)
+        if given is not None:
+            yield operation(given)
 
 
 def _namespaces(spec: dict[str, Any]) -> set[str]:
