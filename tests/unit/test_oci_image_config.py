@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estiba.errors import DataLoss
-from estiba.oci.digest import sha256_digest
+from estiba.oci.digest import DiffID, sha256_digest
 from estiba.oci.image_config import ImageConfig, clean_path, epoch_seconds, parse_image_config
 
-D = sha256_digest(b"layer")
+D = DiffID(sha256_digest(b"layer"))
 
 
 def parse(section: Any = None, **top: Any) -> ImageConfig:

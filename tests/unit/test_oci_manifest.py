@@ -75,10 +75,7 @@ def test_no_layers_is_a_manifest() -> None:
 
 
 def test_attestations_are_not_images() -> None:
-    entries = [
-        descriptor(mt.OCI_MANIFEST, platform={"os": o, "architecture": a})
-        for o, a in (("linux", "amd64"), ("unknown", "unknown"))
-    ]
+    entries = [descriptor(mt.OCI_MANIFEST, platform={"os": o, "architecture": a}) for o, a in (("linux", "amd64"), ("unknown", "unknown"))]
     parsed = parse(index(*entries))
     assert isinstance(parsed, Index)
     assert len(parsed.manifests) == 2
@@ -130,9 +127,7 @@ REFUSED: list[tuple[str, Any, str, type[EstibaError], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("document", "media_type", "error", "why"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED]
-)
+@pytest.mark.parametrize(("document", "media_type", "error", "why"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_refused(document: Any, media_type: str, error: type[EstibaError], why: str) -> None:
     with pytest.raises(error) as caught:
         parse(document, media_type)

@@ -63,9 +63,7 @@ def test_platform(text: str, normal: str | None) -> None:
         assert parse_platform(text).text == normal
 
 
-@pytest.mark.parametrize(
-    "text", ["", "/", "linux/", "x/y/z/w", "linux/amd64/v1/x", "plan9/amd64", "linux/vax", "linux/am d64", "linux/٣"]
-)
+@pytest.mark.parametrize("text", ["", "/", "linux/", "x/y/z/w", "linux/amd64/v1/x", "plan9/amd64", "linux/vax", "linux/am d64", "linux/٣"])
 def test_malformed_platform(text: str) -> None:
     with pytest.raises(InvalidArgument, match="cannot use platform"):
         parse_platform(text)
@@ -88,9 +86,7 @@ def test_matches(wanted: str, offered: str, fits: bool) -> None:
 
 
 def entry(platform: str | None) -> Descriptor:
-    return Descriptor(
-        mt.OCI_MANIFEST, sha256_digest(str(platform).encode()), 1, platform=parse_platform(platform) if platform else None
-    )
+    return Descriptor(mt.OCI_MANIFEST, sha256_digest(str(platform).encode()), 1, platform=parse_platform(platform) if platform else None)
 
 
 def test_best() -> None:

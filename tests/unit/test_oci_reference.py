@@ -122,9 +122,7 @@ def test_default_registry() -> None:
 
 
 @pytest.mark.parametrize("default", ["docker.io", "r.local:5000"])
-@pytest.mark.parametrize(
-    "text", ["r.local:5000/localhost/x", "docker.io/library/a/b", "docker.io/localhost/x", "docker.io/library/x"]
-)
+@pytest.mark.parametrize("text", ["r.local:5000/localhost/x", "docker.io/library/a/b", "docker.io/localhost/x", "docker.io/library/x"])
 def test_short_form_reads_back(default: str, text: str) -> None:
     reference = parse_reference(text)
     assert parse_reference(reference.short(default), default) == reference

@@ -102,7 +102,12 @@ def test_what_is_no_file_is_not_opened(store: Store, trap: str) -> None:
     digest = put_blob(store, b"content")
     path = Path(store.blob_path(digest))
     path.rename(path.with_name("elsewhere"))
-    {"fifo": lambda: os.mkfifo(path), "link": lambda: path.symlink_to("elsewhere"), "folder": path.mkdir}[trap]()
+    if trap == "fifo":
+        os.mkfifo(path)
+    elif trap == "link":
+        path.symlink_to("elsewhere")
+    else:
+        path.mkdir()
     with pytest.raises(DataLoss):
         read_blob(store, digest)
     assert not has_blob(store, digest)
@@ -158,7 +163,6 @@ def test_index_json_is_what_other_tools_expect(store: Store) -> None:
     assert entry["annotations"]["org.opencontainers.image.ref.name"] == "docker.io/library/app:1"
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 def test_skopeo_reads_the_store(store: Store) -> None:
     add_image(store, "app:1", "one", platform=HOST)
     source = f"oci:{store.images}:docker.io/library/app:1"
@@ -176,7 +180,7 @@ def test_a_damaged_reference_hides_no_other(store: Store, damage: bytes) -> None
     add_image(store, "c", "three")
     Path(store.refs, "docker.io+library+b:latest").write_bytes(damage)
     assert [i.reference.familiar_name for i in images.list_images(store)] == ["a", "c"]
-    assert images.find(store, "c")
+    assert images.find(store, "c").layers == [diff_id("three")]
     assert images.remove(store, "a").deleted
     with pytest.raises(DataLoss, match="docker.io\\+library\\+b"):
         images.find(store, "b")
@@ -203,8 +207,8 @@ def test_find_by_everything(store: Store) -> None:
         found = images.find(store, name)
         assert (found.id, found.layers, found.manifest_digest) == (image.id, [diff_id("one"), diff_id("two")], image.manifest_digest), name
         assert found.reference.familiar == "r.io/a/b:1"
-    assert found.manifest.layers[0].digest == diff_id("one")
-    assert found.config.cmd == ["sh"]
+        assert [str(layer.digest) for layer in found.manifest.layers] == found.layers
+        assert found.config.cmd == ["sh"]
 
 
 @pytest.mark.parametrize(

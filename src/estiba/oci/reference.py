@@ -157,7 +157,7 @@ def _split_tag(rest: str) -> tuple[str, str | None]:
 
 def _is_registry(parts: tuple[str, str, str]) -> bool:
     first, slash, _ = parts
-    return bool(slash) and ("." in first or ":" in first or first == "localhost" or first.lower() != first)
+    return bool(slash) and (first[:1] == "[" or "." in first or ":" in first or first == "localhost" or first.lower() != first)
 
 
 def _split_registry(name: str, default_registry: str) -> tuple[str, str]:
