@@ -7,7 +7,8 @@ against the name that it has in the archive. Layers go first, the names last, so
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -125,7 +126,7 @@ def _layer(store: Store, settings: Settings, archive: Archive, member: str, diff
     """Stores one layer, plain or compressed; its descriptor is that of the plain tar."""
     short, hasher, size = hex_of(diff_id)[:12], hashlib.sha256(), 0
 
-    def plain() -> Iterator[bytes]:
+    def plain() -> Generator[bytes, None, None]:
         nonlocal size
         for chunk in inflate(archive.chunks(member), f"member {member!r} of {archive.what}", settings.unpack_max_bytes):
             hasher.update(chunk)
@@ -134,10 +135,10 @@ def _layer(store: Store, settings: Settings, archive: Archive, member: str, diff
             yield chunk
 
     progress.start(short, "Loading layer", archive.size(member))
-    chunks = plain()
-    apply_layer(store, settings, diff_id, media_types.OCI_LAYER, chunks)
-    for _ in chunks:  # a layer that was there already is not read by `apply_layer`, and still must be what it says
-        pass
+    with closing(plain()) as chunks:
+        apply_layer(store, settings, diff_id, media_types.OCI_LAYER, chunks)
+        for _ in chunks:  # a layer that was there already is not read by `apply_layer`, and still must be what it says
+            pass
     if hasher.hexdigest() != hex_of(diff_id):
         raise DataLoss(f"cannot load {archive.what}: member {member!r} is not the layer {diff_id} of the configuration")
     progress.done(short, "Loaded")

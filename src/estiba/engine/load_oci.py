@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 from estiba.config.settings import Settings
@@ -85,7 +86,7 @@ def _load_entry(job: _Job, entry: Descriptor, name: Reference | None) -> list[Im
     return [image for image in images if image]
 
 
-def _present(job: _Job, data: bytes, entry: Descriptor, depth: int) -> Iterator[Descriptor]:
+def _present(job: _Job, data: bytes, entry: Descriptor, depth: int) -> Generator[Descriptor, None, None]:
     """The manifests of an index and the indexes below it, those that the layout holds (it need not hold every platform)."""
     if depth > INDEX_DEPTH_MAX:
         raise DataLoss(f"cannot load {job.archive.what}: indexes within indexes, the nesting limit is {INDEX_DEPTH_MAX}")
@@ -115,10 +116,11 @@ def _load_image(job: _Job, entry: Descriptor, name: Reference | None, index: tup
     for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
         short = hex_of(layer.digest)[:12]
         job.progress.start(short, "Loading layer", layer.size)
-        chunks = _checked(job.archive, layer, job.progress)
-        apply_layer(job.store, job.settings, diff_id, layer.media_type, chunks)
-        for _ in chunks:  # of a layer that was there already
-            pass
+        with closing(_checked(job.archive, layer, job.progress)) as chunks:
+            # The first bytes tell the compression, as in containerd: skopeo writes plain layers under gzip's media type.
+            apply_layer(job.store, job.settings, diff_id, "", chunks)
+            for _ in chunks:  # of a layer that was there already
+                pass
         job.progress.done(short, "Loaded")
     return add(
         job.store, manifest.raw, manifest.media_type, config_data, name,
@@ -141,7 +143,7 @@ def _blob(archive: Archive, descriptor: Descriptor) -> bytes:
     return data
 
 
-def _checked(archive: Archive, descriptor: Descriptor, progress: Progress) -> Iterator[bytes]:
+def _checked(archive: Archive, descriptor: Descriptor, progress: Progress) -> Generator[bytes, None, None]:
     """A layer's blob; its last chunk comes only when size and digest are right. Raises NotFound, DataLoss."""
     member, short = _member(descriptor), hex_of(descriptor.digest)[:12]
     size = archive.size(member)
@@ -158,5 +160,3 @@ def _checked(archive: Archive, descriptor: Descriptor, progress: Progress) -> It
         raise DataLoss(f"cannot load {archive.what}: the content of {member!r} is not what its name says")
     if held:
         yield held
-
-
