@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from estiba.engine.units import parse_moment, parse_time
-from estiba.errors import InvalidArgument
+from estiba.errors import DataLoss, InvalidArgument, NotFound
+from estiba.oci.image_config import ImageConfig
 from estiba.store.images import Image, find
 from estiba.store.layout import Store
 
@@ -31,6 +32,8 @@ def image_filter(store: Store, filters: Sequence[str], allowed: Sequence[str]) -
         predicate = _MAKERS[key](store, value, text)
         group = f"{key}{len(groups)}" if key == "label" else key
         groups.setdefault(group, []).append(_not(predicate) if negated else predicate)
+        if key == "label":
+            groups["readable"] = [_readable]
     return lambda image: all(any(predicate(image) for predicate in group) for group in groups.values())
 
 
@@ -38,9 +41,22 @@ def _not(predicate: Predicate) -> Predicate:
     return lambda image: not predicate(image)
 
 
+def config_of(image: Image) -> ImageConfig:
+    """The image's configuration, an empty one when it is missing or damaged: `check` names it, and it hides no other image."""
+    try:
+        return image.config
+    except (NotFound, DataLoss):
+        return ImageConfig()
+
+
+def _readable(image: Image) -> bool:
+    """Nobody knows the labels of a damaged image, so no filter for labels chooses it, `label!=` least of all."""
+    return config_of(image).raw != b""
+
+
 def created(image: Image) -> datetime | None:
     """When the image was created, None when its configuration does not say so."""
-    return parse_time(image.config.created)
+    return parse_time(config_of(image).created)
 
 
 def _dangling(store: Store, value: str, text: str) -> Predicate:
@@ -53,8 +69,8 @@ def _dangling(store: Store, value: str, text: str) -> Predicate:
 def _label(store: Store, value: str, text: str) -> Predicate:
     name, equals, content = value.partition("=")
     if equals:
-        return lambda image: image.config.labels.get(name) == content
-    return lambda image: name in image.config.labels
+        return lambda image: config_of(image).labels.get(name) == content
+    return lambda image: name in config_of(image).labels
 
 
 def _relative(store: Store, value: str, older: bool) -> Predicate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from estiba.engine.image_filters import created, image_filter, matches_pattern
+from estiba.engine.image_filters import config_of, created, image_filter, matches_pattern
 from estiba.engine.units import created_at, created_since, human_size
 from estiba.store.images import Image, list_images
 from estiba.store.layout import Store
@@ -46,5 +46,5 @@ def images(
     if reference is not None:
         found = [image for image in found if matches_pattern(image, reference)]
     found.sort(key=lambda image: image.reference.familiar)
-    found.sort(key=lambda image: image.config.created_seconds or 0, reverse=True)
+    found.sort(key=lambda image: config_of(image).created_seconds or 0, reverse=True)
     return [ImageRow(image, image_size(store, image)) for image in found]

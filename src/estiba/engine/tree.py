@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from estiba.engine.image_filters import config_of
 from estiba.engine.units import human_size
+from estiba.errors import DataLoss, NotFound
 from estiba.oci.digest import DiffID, hex_of
 from estiba.store.images import Image, find, list_images
-from estiba.store.layers import layer_info
+from estiba.store.layers import LayerInfo, layer_info
 from estiba.store.layout import Store
 from estiba.store.usage import image_size
 
@@ -91,7 +93,7 @@ def tree(store: Store, names: Sequence[str] = ()) -> Tree:
             titles[str(image.id)].append(image.reference.familiar)
     shown = {str(image.id): image for image in every}
     for image_id, image in shown.items():
-        for diff_id in dict.fromkeys(image.layers):
+        for diff_id in dict.fromkeys(config_of(image).diff_ids):
             users.setdefault(diff_id, []).append(image_id)
     wanted = [str(find(store, name).id) for name in names] if names else list(shown)
     return Tree([_image(store, shown[image_id], titles, users) for image_id in dict.fromkeys(wanted)])
@@ -99,11 +101,19 @@ def tree(store: Store, names: Sequence[str] = ()) -> Tree:
 
 def _image(store: Store, image: Image, titles: dict[str, list[str]], users: dict[DiffID, list[str]]) -> TreeImage:
     layers = []
-    for diff_id in image.layers:
-        info = layer_info(store, diff_id)
+    for diff_id in config_of(image).diff_ids:
+        info = _info(store, diff_id)
         others = [user for user in users[diff_id] if user != str(image.id)]
         layers.append(TreeLayer(diff_id, info.size, info.shared_bytes, [_title(titles, user) for user in others]))
     return TreeImage(str(image.id), titles[str(image.id)], image.platform.text, image_size(store, image), layers)
+
+
+def _info(store: Store, diff_id: DiffID) -> LayerInfo:
+    """What is known of a layer; nothing of a missing or damaged one, which hides no other."""
+    try:
+        return layer_info(store, diff_id)
+    except (NotFound, DataLoss):
+        return LayerInfo(diff_id)
 
 
 def _title(titles: dict[str, list[str]], image_id: str) -> str:
