@@ -73,7 +73,7 @@ def archive(*members: bytes) -> bytes:
 
 
 def diff_id(tar: bytes) -> DiffID:
-    return DiffID("sha256:" + hashlib.sha256(tar).hexdigest())  # type: ignore[arg-type]
+    return DiffID("sha256:" + hashlib.sha256(tar).hexdigest())
 
 
 def chunks(data: bytes, size: int = 65536) -> list[bytes]:

@@ -1,7 +1,7 @@
 """Compressed bytes to the layer's tar, with its digest, in a thread of its own: inflating and hashing let go of the interpreter's lock, so
 they overlap with reading the archive and with the helper's writing.
 
-isal inflates gzip three times as fast as zlib (docs/dev/decisions/0003-gzip-and-zstandard.md).
+isal inflates gzip three times as fast as zlib (docs/dev/decisions/002-isal.md).
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ class Tree:
     """The names of one layer.
 
     `entries` maps resolved paths (no leading slash, no symbolic link on the way) to `member << 3 | kind`; `targets` symbolic links to
-    theirs; `opaque` holds the directories that hide those of lower layers; `implied` those that no member names. `link_target` is the resolved
-    target of the hard link entered last.
+    theirs; `opaque` holds the directories that hide those of lower layers; `implied` those that no member names. `link_target` is the
+    resolved target of the hard link entered last.
     """
 
     __slots__ = ("_actions", "_folders", "_replaced", "entries", "implied", "link_target", "opaque", "targets")
