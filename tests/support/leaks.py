@@ -91,7 +91,7 @@ def empty_cgroups() -> frozenset[str]:
                     populated = Path(path, "cgroup.procs").read_text()
                 except OSError:
                     continue
-                if not populated and not any(entry.is_dir() for entry in os.scandir(path)):
+                if not populated and not any(entry.is_dir() for entry in list(os.scandir(path))):
                     found.add(path)
     return frozenset(found)
 
