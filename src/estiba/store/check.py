@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 
 from estiba.errors import DataLoss, EstibaError, NotFound
-from estiba.oci.digest import ALGORITHMS, DiffID, algorithm_of, hex_of, is_hex, parse_digest
+from estiba.oci.digest import ALGORITHMS, DiffID, ImageID, algorithm_of, hex_of, is_hex, parse_digest
+from estiba.oci.image_config import parse_image_config
+from estiba.oci.manifest import Manifest, parse_manifest
 from estiba.oci.reference import dangling
 from estiba.store import layers, references
-from estiba.store.blobs import CHUNK, all_blobs, delete_blob, has_blob, open_blob
-from estiba.store.images import Image
+from estiba.store.blobs import CHUNK, all_blobs, delete_blob, has_blob, open_blob, read_blob
+from estiba.store.images import Image, read_manifest
 from estiba.store.layout import folders
+from estiba.store.references import Target, TargetImage
 from estiba.store.roots import container_roots
 
 TYPE_CHECKING = False
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from estiba.oci.digest import Digest
     from estiba.oci.reference import Reference
     from estiba.store.layout import Store
-    from estiba.store.references import Target
     from estiba.store.roots import ContainerRoots
 
     #: Brings what is missing of a reference, whose digest is given by the target; whether it did.
@@ -130,13 +132,24 @@ class _Checker:
                 self.damaged_reference(name, _cause(error))
             else:
                 if found is not None:
-                    self.targets.append(found)
+                    self.targets.append(self.agreeing(*found))
 
     def damaged_reference(self, name: str, cause: str) -> None:
         problem = self.problem("reference", name, cause)
         if self.repair:
             _set_aside(self.store, f"{self.store.refs}/{name}")
             problem.repaired = "removed; pull or tag the image again"
+
+    def agreeing(self, reference: Reference, target: Target) -> tuple[Reference, Target]:
+        """A reference says nothing that its digest does not say; where it does, it is written again."""
+        right = _by_documents(self.store, target)
+        if right is None or references.encode(reference, right) == references.encode(reference, target):
+            return reference, target
+        problem = self.problem("reference", references.file_name(reference), "it is not what its manifest says", [reference.familiar])
+        if self.repair:
+            references.put_exactly(self.store, reference, right)
+            problem.repaired = "written again"
+        return reference, right
 
     def blobs(self) -> None:
         for algorithm in ALGORITHMS:
@@ -214,17 +227,30 @@ class _Checker:
 
     def index(self) -> None:
         """index.json is what the references say."""
-        expected = references.index_document(self.store)
-        try:
-            with open(self.store.images + "/index.json", "rb") as file:
-                right = file.read(len(expected) + 1) == expected
-        except OSError:
-            right = False
-        if not right:
+        if not references.is_index_right(self.store):
             problem = self.problem("index", "index.json", "it is not what the references say")
             if self.repair:
                 references.write_index(self.store)
                 problem.repaired = "written again"
+
+
+def _by_documents(store: Store, target: Target) -> Target | None:
+    """The target as its manifests and configurations have it; None when one of them cannot be read, which is damage of its own."""
+    try:
+        data = read_blob(store, target.digest)
+        top = parse_manifest(data)
+        entries = [_entry_by_documents(store, entry.manifest) for entry in target.images]
+        if isinstance(top, Manifest):
+            entries = [_entry_by_documents(store, target.digest)]
+    except EstibaError:
+        return None
+    return Target(top.media_type, target.digest, len(data), entries)
+
+
+def _entry_by_documents(store: Store, digest: Digest) -> TargetImage:
+    image = ImageID(read_manifest(store, digest).config.digest)
+    config = parse_image_config(read_blob(store, parse_digest(image)))
+    return TargetImage(config.platform, digest, image)
 
 
 def needs(store: Store, target: Target) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import stat
 from estiba.errors import Conflict
 from estiba.linux.locks import try_flock
 from estiba.oci.digest import DiffID, hex_of
-from estiba.store import layers
+from estiba.store import layers, references
 from estiba.store.blobs import all_blobs, blob_size, delete_blob
 from estiba.store.publish import failure
 from estiba.store.roots import mark
@@ -50,6 +50,8 @@ def collect(store: Store, *, wait: bool = True) -> Freed:
             _sweep_ingest(store)
             layers.empty_trash(store)
             freed.size += layers.sweep_files(store)
+        if not references.is_index_right(store):
+            references.write_index(store)
     except Conflict:
         if wait:
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiba.errors import Conflict, DataLoss, InvalidArgument, NotFound
+from estiba.errors import Conflict, DataLoss, InvalidArgument, NotFound, ResourceExhausted
 from estiba.oci.digest import ImageID, hex_of, is_hex, sha256_digest
 from estiba.oci.image_config import ImageConfig, parse_image_config
 from estiba.oci.platform import Platform, host_platform, matches
@@ -28,14 +28,14 @@ class Image:
 
     __slots__ = ("_config", "_manifest", "id", "manifest_digest", "platform", "reference", "store", "target")
 
-    def __init__(self, store: Store, reference: Reference, target: Target, entry: TargetImage) -> None:
+    def __init__(self, store: Store, reference: Reference, target: Target, entry: TargetImage, config: ImageConfig | None = None) -> None:
         self.store = store
         self.reference = reference
         self.target = target
         self.id = entry.config
         self.manifest_digest = entry.manifest
         self.platform = entry.platform
-        self._config: ImageConfig | None = None
+        self._config = config
         self._manifest: Manifest | None = None
 
     @property
@@ -212,15 +212,13 @@ def add(
             put_known_blob(store, target.digest, index)
         name = reference or dangling(manifest_digest)
         references.put(store, name, target)
-    references.write_index(store)
-    return Image(store, name, target, entry)
+    return Image(store, name, target, entry, image_config)
 
 
 def tag(store: Store, image: Image, reference: Reference) -> None:
     """Lets a further name stand for what the image's own name stands for."""
     with store.using():
         references.put(store, reference, image.target)
-    references.write_index(store)
 
 
 class Removed:
@@ -264,7 +262,11 @@ def remove(store: Store, name: str, *, force: bool = False) -> Removed:
         for image_id in lost:
             for reference in names_of(store, image_id):
                 references.delete(store, reference)
-    references.write_index(store)
+    try:
+        references.write_index(store)
+    except ResourceExhausted:
+        # Removal must work on a full disk: the collection that follows frees space and writes index.json.
+        return Removed(untagged, lost)
     return Removed(untagged, lost)
 
 

@@ -18,7 +18,7 @@ from estiba.oci.platform import Platform
 from estiba.oci.reference import Reference, dangling, parse_canonical
 from estiba.oci.strict_json import as_dict, dumps, get_int, get_list, get_str, loads
 from estiba.store.blobs import read_all
-from estiba.store.publish import failure, remove_file, write_file
+from estiba.store.publish import Ingest, failure, remove_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,36 +67,40 @@ def get(store: Store, reference: Reference) -> Target | None:
 
 
 def put(store: Store, reference: Reference, target: Target) -> None:
-    """Lets `reference` stand for `target`. An image that it stood for before keeps a dangling reference.
+    """Lets `reference` stand for `target`, and index.json say so. An image that it stood for before keeps a dangling reference.
 
-    Images of other platforms are kept when the index is the same. Raises ResourceExhausted, PermissionDenied.
+    Images of other platforms are kept when the index is the same. On a full disk both stay as they were: the new index.json is
+    written before the reference is published. Raises ResourceExhausted, PermissionDenied.
     """
-    with store.lock("reference", what="the store's references"):
-        before = get(store, reference)
-        if before is not None and before.digest == target.digest:
-            target = Target(target.media_type, target.digest, target.size, _merged(before.images, target.images))
-        elif before is not None:
-            keep_dangling(store, before)
-        write_file(store, _path(store, reference), _encode(reference, target))
+    index = store.images + "/index.json"
+    with store.lock("index", what="the store's index.json"), store.lock("reference", what="the store's references"):
+        changes = _changes(store, reference, target)
+        with Ingest(store, index) as file:
+            file.write(index_document(store, changes))
+            for name, new in changes:
+                put_exactly(store, name, new)
+            file.publish(index, durable=False)
 
 
-def replace(store: Store, reference: Reference, target: Target) -> bool:
-    """Lets `reference` stand for exactly `target`, provided that it stands for the same index or manifest; returns whether it does.
+def _changes(store: Store, reference: Reference, target: Target) -> list[tuple[Reference, Target]]:
+    """What has to be written so that `reference` stands for `target`, in this order."""
+    before = get(store, reference)
+    if before is None:
+        return [(reference, target)]
+    if before.digest == target.digest:
+        images = _merged(before.images, target.images)
+        return [(reference, Target(target.media_type, target.digest, target.size, images))]
+    return [(dangling(before.digest), before), (reference, target)]
 
-    For taking one platform from a name: `put` would keep the images that `target` leaves out.
-    """
-    with store.lock("reference", what="the store's references"):
-        before = get(store, reference)
-        if before is None or before.digest != target.digest:
-            return False
-        write_file(store, _path(store, reference), _encode(reference, target))
-        return True
+
+def put_exactly(store: Store, reference: Reference, target: Target) -> None:
+    """Lets `reference` stand for `target`, whatever it stood for before."""
+    write_file(store, _path(store, reference), encode(reference, target))
 
 
 def keep_dangling(store: Store, target: Target) -> None:
     """Gives what a name stood for a reference without a name, so that it stays until it is removed."""
-    name = dangling(target.digest)
-    write_file(store, _path(store, name), _encode(name, target))
+    put_exactly(store, dangling(target.digest), target)
 
 
 def delete(store: Store, reference: Reference) -> bool:
@@ -164,12 +168,14 @@ def write_index(store: Store) -> None:
         write_file(store, store.images + "/index.json", index_document(store), durable=False)
 
 
-def index_document(store: Store) -> bytes:
-    """What index.json has to be (image-spec, image-layout.md, "index.json file")."""
+def index_document(store: Store, changes: list[tuple[Reference, Target]] | None = None) -> bytes:
+    """What index.json has to be (image-spec, image-layout.md, "index.json file"), once `changes` are written."""
     from estiba.oci.media_types import OCI_INDEX
 
+    targets = dict(all(store))
+    targets.update(changes or [])
     entries: list[object] = []
-    for reference, target in all(store):
+    for reference, target in sorted(targets.items(), key=lambda item: file_name(item[0])):
         entry: dict[str, object] = {"mediaType": target.media_type, "digest": target.digest, "size": target.size}
         if not reference.is_dangling:
             # The first is what OCI tools select by, the second what containerd's ctr and Docker read.
@@ -177,6 +183,16 @@ def index_document(store: Store) -> bytes:
             entry["annotations"] = {"org.opencontainers.image.ref.name": canonical, "io.containerd.image.name": canonical}
         entries.append(entry)
     return dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}) + b"\n"
+
+
+def is_index_right(store: Store) -> bool:
+    """Whether index.json is what the references say."""
+    expected = index_document(store)
+    try:
+        with open(store.images + "/index.json", "rb") as file:
+            return file.read(len(expected) + 1) == expected
+    except OSError:
+        return False
 
 
 def _path(store: Store, reference: Reference) -> str:
@@ -227,7 +243,8 @@ def _reference(text: str, path: str) -> Reference:
         raise DataLoss(f"cannot read reference file {path}: {error.message}") from None
 
 
-def _encode(reference: Reference, target: Target) -> bytes:
+def encode(reference: Reference, target: Target) -> bytes:
+    """The content of a reference's file."""
     images = [{"platform": i.platform.text, "manifest": i.manifest, "config": i.config} for i in target.images]
     document = {
         "reference": reference.canonical,
