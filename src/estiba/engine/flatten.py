@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from estiba.engine.stack_configs import unique_layers
 from estiba.engine.stack_view import View, entries_of, new_tree
-from estiba.errors import DataLoss, InvalidArgument
+from estiba.errors import DataLoss, FailedPrecondition
 from estiba.oci.digest import DiffID
 from estiba.store.layers import open_tar, tar
 from estiba.store.layers.tree import DEVICE, DIRECTORY, FIFO, FILE, LINK, SAME_DIRECTORY, SYMLINK
@@ -39,7 +39,7 @@ def write_root(store: Store, layers: Sequence[DiffID], root: int, owner: Owner) 
     """Writes the stack's files into an empty directory.
 
     Parameters: `layers`, lowest first; `root`, a descriptor of the directory; `owner`, who owns a file on disk. Returns the paths of
-    device nodes, which are not made. Raises NotFound, DataLoss, InvalidArgument for an owner that has no place on disk, OSError.
+    device nodes, which are not made. Raises NotFound, DataLoss, FailedPrecondition for an owner that has no place on disk, OSError.
     """
     unique = unique_layers(layers)
     view = View([str(diff_id) for diff_id in unique])
@@ -184,7 +184,7 @@ class RootWriter:
         try:
             return self._owner(uid, gid)
         except KeyError as error:
-            raise InvalidArgument(f"cannot write {_shown(path)}: its owner {uid}:{gid} has no place in the container's ids") from error
+            raise FailedPrecondition(f"cannot write {_shown(path)}: its owner {uid}:{gid} has no place in the container's ids") from error
 
     def _xattr(self, descriptor: int, path: bytes, name: bytes, value: bytes) -> None:
         if name == _CAPABILITY:

@@ -66,7 +66,7 @@ def load(
             elif archive.has("manifest.json"):
                 found = list(_docker_images(store, settings, archive, wanted, progress or Silent()))
             else:
-                raise InvalidArgument(
+                raise DataLoss(
                     f"cannot load {archive.what}: it holds neither manifest.json nor index.json",
                     hint="the tar of a root file system becomes an image with: estiba import",
                 )
@@ -107,7 +107,10 @@ def _member(archive: Archive, text: str) -> str:
 
 
 def _name(archive: Archive, text: str) -> Reference:
-    name = parse_reference(text)
+    try:
+        name = parse_reference(text)
+    except InvalidArgument as error:
+        raise DataLoss(f"cannot load {archive.what}: manifest.json: {error.message}") from error
     if name.tag is None or name.digest is not None:
         raise DataLoss(f"cannot load {archive.what}: manifest.json gives the name {text!r}, which is not NAME:TAG")
     return name
