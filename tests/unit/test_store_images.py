@@ -154,6 +154,15 @@ def test_a_moved_name_leaves_a_dangling_image(store: Store) -> None:
     assert {i.reference.familiar_name for i in images.list_images(store)} == {"app", "again"}
 
 
+def test_replace_takes_a_platform_from_a_name(store: Store) -> None:
+    first, second = add_indexed(store, "app", [HOST, "linux/s390x"], [HOST, "linux/s390x"])
+    reference, before = parse_reference("app"), second.target
+    assert references.replace(store, reference, Target(before.media_type, before.digest, before.size, first.target.images[:1]))
+    assert [image.id for image in images.list_images(store)] == [first.id]
+    assert not references.replace(store, parse_reference("other"), before)
+    assert not references.replace(store, reference, target("another"))
+
+
 def test_index_json_is_what_other_tools_expect(store: Store) -> None:
     image = add_image(store, "app:1", "one")
     index = json.loads(Path(store.images, "index.json").read_bytes())

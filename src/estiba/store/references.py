@@ -93,6 +93,19 @@ def _changes(store: Store, reference: Reference, target: Target) -> list[tuple[R
     return [(dangling(before.digest), before), (reference, target)]
 
 
+def replace(store: Store, reference: Reference, target: Target) -> bool:
+    """Lets `reference` stand for exactly `target`, provided that it stands for the same index or manifest; returns whether it does.
+
+    For taking one platform from a name: `put` would keep the images that `target` leaves out.
+    """
+    with store.lock("reference", what="the store's references"):
+        before = get(store, reference)
+        if before is None or before.digest != target.digest:
+            return False
+        put_exactly(store, reference, target)
+        return True
+
+
 def put_exactly(store: Store, reference: Reference, target: Target) -> None:
     """Lets `reference` stand for `target`, whatever it stood for before."""
     write_file(store, _path(store, reference), encode(reference, target))
