@@ -47,10 +47,11 @@ def test_import_from_standard_input(estiba: Command, alpine_tar: Path, base: str
 def test_save_and_load(estiba: Command, tmp_path: Path, base: str) -> None:
     estiba("tag", "local/base:1", "second:2")
     estiba("save", "-o", "a.tar", "local/base:1", "second:2")
-    other = {"ESTIBA_ROOT": str(tmp_path / "other")}
-    assert estiba("load", "-q", "-i", "a.tar", **other).stdout == "Loaded image: local/base:1\nLoaded image: second:2\n"
-    assert estiba("load", "-q", stdin=(tmp_path / "a.tar").read_bytes(), **other).stdout.startswith("Loaded image: local/base:1")
-    assert estiba("images", "-q", "--no-trunc", **other).stdout.split() == [base, base]
+    other = str(tmp_path / "other")
+    loaded = "Loaded image: local/base:1\nLoaded image: second:2\n"
+    assert estiba("load", "-q", "-i", "a.tar", ESTIBA_ROOT=other).stdout == loaded
+    assert estiba("load", "-q", stdin=(tmp_path / "a.tar").read_bytes(), ESTIBA_ROOT=other).stdout == loaded
+    assert estiba("images", "-q", "--no-trunc", ESTIBA_ROOT=other).stdout.split() == [base, base]
     done = subprocess.run(
         [*command_under_test(), "save", "local/base:1"], capture_output=True, check=True,
         env=os.environ | {"ESTIBA_ROOT": str(tmp_path / "other"), "XDG_RUNTIME_DIR": str(tmp_path / "run")},

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -140,7 +140,7 @@ def test_gzip_and_pipe(store: Store, tmp_path: Path, other: tuple[Store, Setting
     (tmp_path / "a.gz").write_bytes(gzip.compress(saved(store, tmp_path / "a.tar", "base:1").read_bytes(), 1))
     with subprocess.Popen(["cat", str(tmp_path / "a.gz")], stdout=subprocess.PIPE) as cat:
         assert cat.stdout is not None
-        assert lines(load(*other, cat.stdout)) == ["Loaded image: base:1"]
+        assert lines(load(*other, cast("BinaryIO", cat.stdout))) == ["Loaded image: base:1"]
     assert os.listdir(other[0].ingest) == []
 
 

@@ -118,5 +118,7 @@ def test_json(store: Store, settings: Settings, pulled: Image) -> None:
     drop_layer(store, find(store, "local"))
     found = check(store, settings).to_json()
     assert found["clean"] is False
-    (problem,) = found["problems"]  # type: ignore[misc]
+    problems = found["problems"]
+    assert isinstance(problems, list)
+    (problem,) = problems
     assert (problem["kind"], problem["images"], problem["repaired"]) == ("layer", ["local:latest"], "")

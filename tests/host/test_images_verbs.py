@@ -22,6 +22,7 @@ from estiba.engine.stack import stack
 from estiba.engine.tag import tag
 from estiba.engine.tree import tree
 from estiba.errors import Conflict, InvalidArgument, NotFound
+from estiba.oci.platform import parse_platform
 from estiba.oci.reference import parse_reference
 from estiba.store import references
 from estiba.store.images import Image, find
@@ -178,17 +179,11 @@ def test_rmi_of_one_platform(store: Store, two: tuple[Image, Image]) -> None:
     """A name for two platforms: the index is what it stands for."""
     name, target = parse_reference("both:1"), references.get(store, two[0].reference)
     assert target
-    entry = references.TargetImage(parse_other(), two[1].manifest_digest, two[1].id)
+    entry = references.TargetImage(parse_platform("linux/s390x"), two[1].manifest_digest, two[1].id)
     references.put(store, name, references.Target(target.media_type, target.digest, target.size, [*target.images, entry]))
     assert [each.line for each in rmi(store, "both:1", platform="linux/s390x")] == [f"Deleted: {two[1].id}"]
     assert [image.config for image in references.get(store, name).images] == [two[0].id]  # type: ignore[union-attr]
     assert [each.line for each in rmi(store, "both:1", platform=two[0].platform.text)] == ["Untagged: both:1"]
-
-
-def parse_other() -> references.Platform:
-    from estiba.oci.platform import parse_platform
-
-    return parse_platform("linux/s390x")
 
 
 # --- history, inspect ---------------------------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from estiba.errors import NotFound
+from estiba.errors import Conflict
 from estiba.oci.platform import parse_platform
 from estiba.store import gc, images, references
 from estiba.store.layout import Store
 from estiba.store.references import Target
+from estiba.store.roots import containers
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def rmi(store: Store, name: str, *, force: bool = False, prune: bool = True, pla
     `prune`, the content that nothing needs any more as well; `platform`, only the image for it among those of the name.
     Raises NotFound, Conflict (in use, ambiguous, several names).
     """
-    if platform and (gone := _remove_platform(store, name, platform)):
+    if platform and (gone := _remove_platform(store, name, platform, force=force)):
         return gone + (collected(gc.collect(store)) if prune else [])
     removed = images.remove(store, name, force=force)
     lines = [Removed("Untagged", reference.familiar) for reference in removed.untagged]
@@ -44,14 +45,17 @@ def collected(freed: gc.Freed) -> list[Removed]:
     return [Removed("Deleted", str(diff_id)) for diff_id in freed.layers]
 
 
-def _remove_platform(store: Store, name: str, platform: str) -> list[Removed]:
+def _remove_platform(store: Store, name: str, platform: str, *, force: bool) -> list[Removed]:
     """Takes one of several platforms from a name; nothing when it is the only one, which then goes as a whole."""
     image = images.find(store, name, parse_platform(platform))
-    left = [entry for entry in image.target.images if entry.config != image.id]
-    if not left:
-        return []
-    before = image.target
-    if not references.replace(store, image.reference, Target(before.media_type, before.digest, before.size, left)):
-        raise NotFound(f"cannot remove image {name!r}: it was removed meanwhile")
+    user = next((container.id for container in containers(store) if container.image == image.id), None)
+    if user and not force:
+        raise Conflict(f"cannot remove image {name!r} for {platform}: container {user[:12]} stands on it", hint="or use --force")
+    with store.lock("reference", what="the store's references"):
+        target = references.get(store, image.reference)
+        left = [entry for entry in target.images if entry.config != image.id] if target else []
+        if target is None or not left:
+            return []
+        references.put_exactly(store, image.reference, Target(target.media_type, target.digest, target.size, left))
     references.write_index(store)
     return [Removed("Deleted", str(image.id))]
