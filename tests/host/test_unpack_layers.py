@@ -278,7 +278,7 @@ def test_equal_files_at_two_paths_of_one_layer_stay_two(bench: Bench) -> None:
 def test_a_file_with_all_its_names_used_up_is_copied(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     tar = archive(member(b"a", b"x"))
     bench.unpack(tar)
-    monkeypatch.setattr(os, "pathconf", lambda path, name: 1002)
+    monkeypatch.setattr("estiba.store.layers.apply.MAX_NAMES", 2)
     second = archive(member(b"a", b"x"), member(b"b", b"y"))
     assert bench.unpack(second).shared_bytes == 0
     assert bench.rebuilt(second) == second
@@ -288,7 +288,6 @@ def test_removing_gives_back_what_no_other_layer_holds(bench: Bench) -> None:
     first, second = tree_of({"same": b"s" * 5000, "one": b"1" * 5000}), tree_of({"same": b"s" * 5000, "two": b"2"})
     bench.unpack(first)
     bench.unpack(second)
-    assert 0 < layers.removable_bytes(bench.store, diff_id(first)) < 100_000
     layers.remove_layer(bench.store, diff_id(first))
     assert not layers.has_layer(bench.store, diff_id(first))
     layers.empty_trash(bench.store, bench.settings)

@@ -31,7 +31,6 @@ result = {
     "digest": "sha256:" + hashlib.sha256(tar).hexdigest(), "squashed": info.squashed, "owners": owners,
     "problems": layers.verify_layer(store, sys.argv[1]), "entries": len(list(layers.tree_entries(store, sys.argv[1]))),
     "whiteout": os.lstat(root + "/gone").st_rdev, "opaque": os.getxattr(root + "/opaque", "user.overlay.opaque").decode(),
-    "removable": layers.removable_bytes(store, sys.argv[1]),
 }
 layers.remove_layer(store, sys.argv[1])
 layers.empty_trash(store)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,3 +92,26 @@ def test_damaged_archives_end_in_an_error_or_read_whole(base: bytes, edits: list
         assert error.message.isprintable()
         return
     assert b"".join(literals) == bytes(data)
+
+
+def test_fuzzing_by_coverage_finds_nothing(tmp_path: Path) -> None:
+    """Atheris, from the archives above, for some seconds; a longer run is `python tests/fuzz/fuzz_tar.py -max_total_time=600 CORPUS`."""
+    if sys.version_info >= (3, 14):
+        pytest.skip("atheris has no wheel for this Python yet")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for number, base in enumerate(BASES):
+        (corpus / str(number)).write_bytes(base)
+    harness = Path(__file__).parents[1] / "fuzz/fuzz_tar.py"
+    command = [
+        sys.executable,
+        str(harness),
+        "-max_total_time=8",
+        "-max_len=8192",
+        "-timeout=10",
+        f"-artifact_prefix={tmp_path}/",
+        str(corpus),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Done " in done.stderr

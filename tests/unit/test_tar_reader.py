@@ -247,10 +247,26 @@ def test_sparse_0(keys: list[tuple[bytes, bytes]]) -> None:
     assert (entry.name, entry.real_size, entry.parts, content) == (b"s", 50, [(10, 3)], b"abc")
 
 
-def test_old_gnu_sparse_with_an_extension_block() -> None:
-    def pair(offset: int, length: int) -> bytes:
-        return b"%011o\0%011o\0" % (offset, length)
+def pair(offset: int, length: int) -> bytes:
+    return b"%011o\0%011o\0" % (offset, length)
 
+
+def gnu_256(number: int) -> bytes:
+    return number.to_bytes(12, "big", signed=True)
+
+
+@pytest.mark.parametrize(
+    ("map_fields", "real_size"),
+    [(bytes(96), gnu_256(-5)), ((pair(0, 0)[:12] + gnu_256(-3)).ljust(96, b"\0"), pair(50, 0)[:12]), ((gnu_256(-9) + gnu_256(0)).ljust(96, b"\0"), pair(50, 0)[:12])],
+    ids=["size", "length", "offset"],
+)  # fmt: skip
+def test_negative_numbers_in_sparse_maps_are_refused(map_fields: bytes, real_size: bytes) -> None:
+    rest = bytes(386 - 265) + map_fields + b"\0" + real_size
+    with pytest.raises(DataLoss, match="sparse"):
+        read(archive(header(b"s", kind=b"S", magic=b"ustar  \0", rest=rest)))
+
+
+def test_old_gnu_sparse_with_an_extension_block() -> None:
     # Fields of the old GNU header: atime, ctime, offset, longnames and a pad before the map at 386.
     first = bytes(386 - 265) + b"".join(pair(10 * i, 1) for i in range(4)) + b"\1" + b"%011o\0" % 200
     extension = (pair(40, 1) + pair(100, 2)).ljust(504, b"\0") + bytes(8)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from estiba.store.layers.apply import apply_layer, import_layer
 from estiba.store.layers.info import LayerBlob, LayerInfo, add_blob, layer_info, layer_path_name
 from estiba.store.layers.rebuild import open_tar, tree_entries, verify_layer
-from estiba.store.layers.remove import empty_trash, has_layer, removable_bytes, remove_layer, sweep_files
+from estiba.store.layers.remove import empty_trash, has_layer, remove_layer, sweep_files
 
 __all__ = [
     "LayerBlob",
@@ -32,7 +32,6 @@ __all__ = [
     "layer_info",
     "layer_path_name",
     "open_tar",
-    "removable_bytes",
     "remove_layer",
     "sweep_files",
     "tree_entries",

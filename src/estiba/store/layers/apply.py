@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
     Attributes = tuple[int, int, int, int, int]
 
+#: Names that one shared file may have; one more layer gets a copy. ext3 and f2fs allow 32,000, ext4 65,000, btrfs 65,535, others more,
+#: and pathconf(3) only knows some of them. Others may be adding names right now.
+MAX_NAMES = 30_000
 #: Up to this size a file's key is known before it is sent.
 SMALL = 1 << 20
 _OPAQUE = b"user.overlay.opaque"
@@ -200,7 +203,6 @@ class _Unpacker:
         self._what = what
         self._jail = jail
         self._files = store.files
-        self._max_links = os.pathconf(store.files, "PC_LINK_MAX") - 1000  # of which others may be making some right now
         self._max_members = settings.unpack_max_inodes
         self._owners = Owners(layer_maps(settings), f"unpack {what}")
         self._tree = Tree(self)
@@ -334,7 +336,7 @@ class _Unpacker:
     def _has_file(self, key: str) -> bool:
         """Whether the store has the file, with room for one more name (EMLINK, link(2))."""
         known = f"{self._files}/{key[:2]}/{key}"
-        return os.access(known, os.F_OK) and os.stat(known).st_nlink < self._max_links
+        return os.access(known, os.F_OK) and os.stat(known).st_nlink < MAX_NAMES
 
     def _made_xattrs(self, entry: tar.Entry, path: bytes, kind: int) -> dict[bytes, bytes] | None:
         """The extended attributes that are made; the others are in the rebuilt tar all the same."""

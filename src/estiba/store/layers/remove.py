@@ -6,7 +6,7 @@ import os
 
 from estiba.errors import NotFound
 from estiba.oci.digest import DiffID, hex_of
-from estiba.store.layers.info import layer_folder, layer_info, short
+from estiba.store.layers.info import layer_folder, short
 from estiba.store.layers.jail import Jail
 from estiba.store.publish import failure, sync_folder
 
@@ -57,32 +57,6 @@ def sweep_files(store: Store) -> int:
             os.unlink(path)
             freed += status.st_blocks * 512
     return freed
-
-
-def removable_bytes(store: Store, diff_id: DiffID) -> int:
-    """How many bytes go when the layer goes: those of files that no other layer holds, by layer.json where the tree cannot be read."""
-    freed = 0
-    try:
-        for status in _files_below(f"{layer_folder(store, diff_id)}"):
-            own_names = 2  # its own, and the one in files/
-            if status.st_nlink <= own_names:
-                freed += status.st_blocks * 512
-    except PermissionError:
-        info = layer_info(store, diff_id)
-        return info.size - info.shared_bytes
-    return freed
-
-
-def _files_below(folder: str) -> Iterator[os.stat_result]:
-    """The regular files of a tree, without following anything."""
-    folders = [folder]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file(follow_symlinks=False):
-                    yield entry.stat(follow_symlinks=False)
 
 
 def _shared_files(store: Store) -> Iterator[tuple[str, os.stat_result]]:

@@ -18,8 +18,10 @@ def check(parts: Map, real_size: int, stored: int) -> Map:
     """The map when it is in order, without overlap, inside the file, and as long as what is stored."""
     end = 0
     total = 0
+    if real_size < 0:
+        raise Malformed("a sparse file of negative size")
     for offset, length in parts:
-        if offset < end or offset + length > real_size:
+        if length < 0 or offset < end or offset + length > real_size:
             raise Malformed("a sparse map whose parts overlap or leave the file")
         end = offset + length
         total += length
