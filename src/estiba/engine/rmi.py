@@ -51,11 +51,11 @@ def _remove_platform(store: Store, name: str, platform: str, *, force: bool) -> 
     user = next((container.id for container in containers(store) if container.image == image.id), None)
     if user and not force:
         raise Conflict(f"cannot remove image {name!r} for {platform}: container {user[:12]} stands on it", hint="or use --force")
-    with store.lock("reference", what="the store's references"):
-        target = references.get(store, image.reference)
-        left = [entry for entry in target.images if entry.config != image.id] if target else []
-        if target is None or not left:
-            return []
-        references.put_exactly(store, image.reference, Target(target.media_type, target.digest, target.size, left))
+    before = image.target
+    left = [entry for entry in before.images if entry.config != image.id]
+    if not left:
+        return []
+    if not references.replace(store, image.reference, Target(before.media_type, before.digest, before.size, left)):
+        raise Conflict(f"cannot remove image {name!r} for {platform}: the name stands for something else now")
     references.write_index(store)
     return [Removed("Deleted", str(image.id))]
