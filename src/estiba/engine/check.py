@@ -61,7 +61,8 @@ class Report:
         if not self.problems:
             return [f"{read}: nothing is damaged"]
         left = sum(not each.repaired for each in self.problems)
-        lines.append(f"{read}: {len(self.problems)} problems, {len(self.problems) - left} repaired")
+        many = "problem" if len(self.problems) == 1 else "problems"
+        lines.append(f"{read}: {len(self.problems)} {many}, {len(self.problems) - left} repaired")
         if left and not self._repaired:
             lines.append("repair them with: estiba system check --repair")
         return lines
