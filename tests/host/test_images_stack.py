@@ -249,6 +249,29 @@ def test_the_image_cannot_lead_the_reader_of_passwd_out(store: Store, settings: 
         bundle(store, settings, "links", str(tmp_path / "b"), RunOptions("links"))
 
 
+@pytest.mark.parametrize("layers", [[{"d": "OUT"}, {"d/x": b"evil"}], [{"d": "OUT", "d/x": b"evil"}]])
+def test_no_image_writes_outside_of_the_rootfs(
+    store: Store, settings: Settings, tmp_path: Path, made: Maker, layers: list[dict[str, Any]]
+) -> None:
+    (tmp_path / "outside").mkdir()
+    trees = [{name: ("symlink", str(tmp_path / "outside")) if node == "OUT" else node for name, node in tree.items()} for tree in layers]
+    for number, tree in enumerate(trees):
+        made(f"part{number}", tree, "CMD x")
+    names = [f"part{number}" for number in range(len(trees))]
+    image = stack(store, names, "all").reference.familiar if len(names) > 1 else names[0]
+    bundle(store, settings, image, str(tmp_path / "b"), RunOptions(image))
+    assert [path.read_bytes() for path in (tmp_path / "b/rootfs").rglob("x")] == [b"evil"]
+    assert os.listdir(tmp_path / "outside") == []
+    # The twin: a reader that trusts paths writes outside.
+    (tmp_path / "naive").mkdir()
+    for name, node in [item for tree in trees for item in tree.items()]:
+        if isinstance(node, bytes):
+            (tmp_path / "naive" / name).write_bytes(node)
+        else:
+            (tmp_path / "naive" / name).symlink_to(node[1])
+    assert os.listdir(tmp_path / "outside") == ["x"]
+
+
 def test_a_folder_that_is_not_empty(store: Store, settings: Settings, tmp_path: Path, alpine: Image) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b/mine").write_text("x")
