@@ -88,5 +88,9 @@ class PrivateDockerd:
             target = line.split()[4]
             if target.startswith(f"{self.folder}/"):
                 subprocess.run(["umount", "--lazy", target], check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # containerd, its child, may still be writing its last words.
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.folder.exists() and time.monotonic() < deadline:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            time.sleep(0.05)
         cgroups.remove(self._cgroup_parent)
