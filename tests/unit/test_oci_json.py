@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import estiba
 from estiba.errors import DataLoss
 from estiba.oci import json_reader, strict_json
 from estiba.oci.strict_json import RawJSON, dumps, get_dict, get_int, get_list, get_str, get_str_list, get_str_map, loads
@@ -197,3 +201,20 @@ def test_accessors() -> None:
 def test_a_huge_number_in_a_message() -> None:
     with pytest.raises(DataLoss, match="integer in the range"):
         get_int({"size": 10**4299}, "size", "x")
+
+
+def test_refusals_do_not_depend_on_the_json_package() -> None:
+    """The scanner raises json.JSONDecodeError: in an interpreter that never imported json that is a SystemError (3.11, 3.12)."""
+    site = str(Path(next(iter(estiba.__path__))).parent)
+    program = (
+        f"import sys; sys.path.insert(0, {site!r})\n"
+        "from estiba.oci.strict_json import loads\nfrom estiba.errors import DataLoss\n"
+        "assert 'json' not in sys.modules\n"
+        f"for data, offset in {[(data, offset) for data, offset, _ in REFUSED]!r}:\n"
+        "    try:\n        loads(data, what='x')\n"
+        "    except DataLoss as error:\n        assert f'offset {offset}:' in error.message, (data[:20], error.message)\n"
+        "    else:\n        raise AssertionError(data[:20])\n"
+        "print(loads(b'[1]', what='x'))\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "[1]\n", done.stderr

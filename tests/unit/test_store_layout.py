@@ -225,6 +225,36 @@ def test_order_is_checked(store: Store) -> None:
         check_order(False)
 
 
+def test_order_is_each_threads_own(store: Store) -> None:
+    check_order(True)
+    try:
+        with store.lock("layer", "a"):
+            thread = threading.Thread(target=lambda: store.lock("reference").acquire().release())
+            thread.start()
+            thread.join()
+        with store.lock("reference", timeout=0):
+            pass
+    finally:
+        check_order(False)
+
+
+def test_debug_checks_the_order(settings: Settings) -> None:
+    store = Store.open(settings.replace(debug=True))
+    try:
+        with store.lock("layer", "a"), pytest.raises(AssertionError, match="lock order"):
+            store.lock("index").acquire()
+    finally:
+        check_order(False)
+
+
+def test_volatile_folder_comes_back(settings: Settings, tmp_path: Path) -> None:
+    """A restart of the machine empties /run."""
+    settings = settings.replace(runtime_dir=f"{tmp_path}/volatile/estiba")
+    os.rmdir(Store.open(settings).runtime)
+    Store.open(settings)
+    assert os.stat(settings.runtime_dir).st_mode & 0o777 == 0o700
+
+
 def test_a_lock_in_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(ResourceExhausted, match="cannot lock"):
         Lock(str(tmp_path / "none" / "lock")).acquire()

@@ -2,8 +2,7 @@
 
 The kernel drops a lock when the last descriptor of its open file description is closed, so a killed process holds none, and
 a child that inherits the descriptor keeps it. Order: content > index > reference > layer > container > network (see
-`estiba.store`); with ``ESTIBA_DEBUG`` set by the caller through `check_order` a lock taken out of order is an error.
-On the start path.
+`estiba.store`); with the setting `debug` a lock taken out of order is an error (`check_order`). On the start path.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from _thread import get_ident
 
 from estiba.errors import Conflict, PermissionDenied, ResourceExhausted
 
@@ -24,13 +24,15 @@ MESSAGE_AFTER = 2.0
 #: Rank of each kind of lock: one may be taken only while locks of lower rank (or of the same, for layers) are held.
 ORDER = {"content": 0, "index": 1, "reference": 2, "layer": 3, "container": 4, "network": 5}
 
-_held: list[str] | None = None
+#: Kinds of the locks that each thread holds; None while the order is not checked.
+_held: dict[int, list[str]] | None = None
 
 
 def check_order(enabled: bool) -> None:
     """Switches the check of the lock order on or off, for this process (debugging and tests)."""
     global _held
-    _held = [] if enabled else None
+    if enabled is not (_held is not None):
+        _held = {} if enabled else None
 
 
 class Lock:
@@ -68,7 +70,7 @@ class Lock:
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
         if _held is not None and self.kind:
-            _held.append(self.kind)
+            _held.setdefault(get_ident(), []).append(self.kind)
         return self
 
     def release(self) -> None:
@@ -76,8 +78,9 @@ class Lock:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
-            if _held is not None and self.kind in _held:
-                _held.remove(self.kind)
+            mine = [] if _held is None else _held.get(get_ident(), [])
+            if self.kind in mine:
+                mine.remove(self.kind)
 
     def remove(self) -> None:
         """Removes the lock file, which must be held exclusively; one who waits for it starts over with a new one."""
@@ -126,8 +129,7 @@ def try_flock(descriptor: int) -> bool:
 
 
 def _check(kind: str) -> None:
-    assert _held is not None
-    for held in _held:
+    for held in [] if _held is None else _held.get(get_ident(), []):
         if ORDER[held] > ORDER[kind] or (held == kind and kind not in ("content", "layer")):
             raise AssertionError(f"lock order: {kind} is asked for while {held} is held")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from estiba.errors import DataLoss, FailedPrecondition, PermissionDenied
-from estiba.linux.locks import Lock
+from estiba.linux.locks import Lock, check_order
 from estiba.oci.digest import algorithm_of, hex_of
 from estiba.oci.strict_json import dumps, get_int, get_str, loads
 
@@ -67,6 +67,10 @@ class Store:
             raise PermissionDenied(f"cannot open store {store.root}: {error.strerror}", hint=_OTHER_ROOT) from None
         except NotADirectoryError:
             raise FailedPrecondition(f"cannot open store {store.root}: it is not a folder") from None
+        if not os.path.isdir(store.runtime):  # volatile: a restart of the machine takes it away
+            _make_runtime_dir(store.runtime)
+        if settings.debug:
+            check_order(True)
         return store
 
     def blob_path(self, digest: Digest) -> str:
@@ -121,7 +125,7 @@ def folders(store: Store) -> tuple[str, ...]:
 
 def _create(store: Store) -> None:
     """Makes the folders, then oci-layout, which says that they are all there. Several processes may do it at once."""
-    from estiba.store.publish import failure, write_file
+    from estiba.store.publish import failure, sync_folder, write_file
 
     try:
         os.makedirs(os.path.dirname(store.root), mode=0o755, exist_ok=True)
@@ -132,7 +136,8 @@ def _create(store: Store) -> None:
             except FileExistsError:
                 pass
         _check_owner(store.root)
-        os.makedirs(store.runtime, mode=0o700, exist_ok=True)
+        for part in (os.path.dirname(store.root), store.root, store.images, store.blobs, store.containers):
+            sync_folder(part)
     except OSError as error:
         raise failure(error, f"create store {store.root}") from None
     empty_index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
@@ -140,6 +145,15 @@ def _create(store: Store) -> None:
         write_file(store, store.images + "/index.json", dumps(empty_index) + b"\n")
     layout = {"imageLayoutVersion": LAYOUT_VERSION, _VERSION_KEY: STORE_VERSION}
     write_file(store, store.images + "/oci-layout", dumps(layout) + b"\n")
+
+
+def _make_runtime_dir(path: str) -> None:
+    from estiba.store.publish import failure
+
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise failure(error, f"create folder {path}") from None
 
 
 def _refuse_other_content(root: str) -> None:
