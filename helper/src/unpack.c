@@ -357,6 +357,8 @@ static int body(void)
         bool known = index > 0 && index < ARRAY_SIZE(records);
         bool data = op_is(&op, OP_UNPACK_DATA) || op_is(&op, OP_UNPACK_CLOSE);
         record_name = known ? records[index].name : "input";
+        if (open_file < 0)
+            path_at_work = ""; /* the last record's is gone */
         if (!known || data != (open_file >= 0))
             refuse(EPROTO);
         records[index].carry_out(&op.args);

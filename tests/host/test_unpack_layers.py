@@ -149,6 +149,34 @@ def alpine_tars() -> list[bytes]:
     return [tree_of({f"usr/lib/{version}/{number}": os.urandom(number * 37) for number in range(400)}) for version in "ab"]
 
 
+def test_twenty_thousand_files(bench: Bench) -> None:
+    tar = tree_of({f"usr/share/{number % 997}/{number}": b"%d " % number * (number % 50) for number in range(20_000)})
+    info = bench.unpack(tar)
+    assert info.files == 20_000
+    assert info.tar_size == len(tar)
+    assert bench.rebuilt(tar) == tar
+    assert bench.problems(tar) == []
+
+
+@pytest.mark.parametrize("target", ["/etc", "../../../../../../etc", "/proc/self/root", "/proc/1/cwd/etc", "..", "/"])
+def test_links_of_a_layer_lead_into_the_layer(bench: Bench, target: str) -> None:
+    """The file lands where the container will see it; the negative twin is a link with a plain target."""
+    marker = f"estiba-test-{os.getpid()}"
+    for goal, folder in ((target, None), ("plain", "plain")):
+        tar = archive(
+            header(b"l", kind=b"2", link=goal.encode()),
+            member(b"l/" + marker.encode(), b"inside"),
+            header(b"h", kind=b"1", link=b"l/" + marker.encode()),
+        )
+        bench.unpack(tar)
+        found = list(bench.root(tar).rglob(marker))
+        assert [path.read_bytes() for path in found] == [b"inside"]
+        assert found[0].stat().st_ino == (bench.root(tar) / "h").stat().st_ino
+        assert folder is None or found[0].parent.name == folder
+        assert bench.rebuilt(tar) == tar
+    assert not any(os.path.lexists(f"{place}/{marker}") for place in ("/etc", "/", bench.store.root, bench.store.layers, bench.store.ingest))
+
+
 def test_a_layer_is_unpacked_once(bench: Bench) -> None:
     tar = tree_of({"a": b"1"})
     bench.unpack(tar)
