@@ -21,7 +21,7 @@ PAGES = [path for path in files("*.md") if "docs/reference/" not in name(path)]
 FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?P<target>[^)#\s]+)(#[^)]*)?\)|(?:src|srcset)=\"(?P<image>[^\"#]+)\"")
 MEASURED = re.compile(r"\b\d[\d.,]*\s?(ms|µs|MB/s|KiB|MiB resident|times (faster|less|slower|más))\b|\b\d+(\.\d+)?x\b")
-MEASURE = re.compile(r"`[^`]*\b(make (bench|demo|test)|python3? -m bench|estiba |hyperfine)[^`]*`")
+MEASURE = re.compile(r"`[^`]*\b(make (bench|demo|test)|python3? -(m bench|X importtime)|estiba |hyperfine)[^`]*`")
 
 
 def command_lines(path_text: str) -> list[str]:

@@ -82,7 +82,7 @@ def _gzip(source: Iterator[bytes]) -> Iterator[bytes]:
                 member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
             try:
                 piece = member.decompress(chunk, _PIECE)
-            except igzip_lib.IsalError as error:  # type: ignore[misc]
+            except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stub says that it is an exception, not a class
                 raise DataLoss(f"cannot inflate layer: damaged gzip stream ({error})") from None
             chunk = b""
             if piece:
