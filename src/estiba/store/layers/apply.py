@@ -173,6 +173,7 @@ class Workplace:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if try_flock(descriptor) and os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                os.fchmod(descriptor, 0o755)  # whatever the caller's umask: a container's root comes through here
                 self.path, self.descriptor = path, descriptor
                 descriptor = -1
                 return True

@@ -163,6 +163,12 @@ _JAIL_STEPS = {
     "clone": "user namespaces", "id-maps": "the identifier maps", "setresuid": "the identifier maps", "setresgid": "the identifier maps",
 }  # fmt: skip
 
+#: What a layer's own tree can be the reason for, not the machine.
+_TREE_ERRORS = frozenset((
+    errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.ENOTEMPTY,
+    errno.EPROTO, errno.ERANGE,
+))  # fmt: skip
+
 
 def _error(what: str, said: bytes, status: int) -> EstibaError:
     """The error of a failure record; the helper's own words when there is none."""
@@ -185,9 +191,9 @@ def _error(what: str, said: bytes, status: int) -> EstibaError:
         return FailedPrecondition(f"cannot {what}: {_JAIL_STEPS[step]}: {cause}", hint="see: estiba doctor")
     if number in (errno.EACCES, errno.EPERM):
         return PermissionDenied(f"cannot {what}: {step}: {where}{cause}")
-    if path:
+    if path and number in _TREE_ERRORS:
         return DataLoss(message)
-    return FailedPrecondition(f"cannot {what}: {step}: {cause}")
+    return FailedPrecondition(f"cannot {what}: {step}: {where}{cause}")
 
 
 def _unescape(path: bytes) -> bytes:
