@@ -152,6 +152,16 @@ static void bind_slot(struct plan *plan, const struct op *op)
     plan->slots[number] = (struct slot){.fd = (int)fd, .path = op->args.slot.path.s.data};
 }
 
+static void mark_idmapped(struct plan *plan, const struct op *op)
+{
+    uint32_t number = op->args.idmap.slot.u;
+
+    if (number >= MAX_SLOTS || plan->slots[number].fd < 0)
+        refuse("idmap names a slot that is not bound");
+    plan->slots[number].idmap = true;
+    plan->slots[number].recursive = op->args.idmap.recursive.u != 0;
+}
+
 void plan_read(struct plan *plan, int fd, unsigned sides)
 {
     size_t size, position = HEADER;
@@ -181,6 +191,8 @@ void plan_read(struct plan *plan, int fd, unsigned sides)
             fail(LAUNCH, "plan", 0, NULL, "%s does not belong here", op->schema->name);
         if (op_is(op, OP_SLOT))
             bind_slot(plan, op);
+        else if (op_is(op, OP_IDMAP))
+            mark_idmapped(plan, op);
     }
     if (position != size)
         refuse("something follows its last operation");

@@ -80,6 +80,12 @@ static void remove_entries(int folder, unsigned depth)
     }
 }
 
+void remove_tree(int folder, const char *name)
+{
+    trash = folder;
+    remove_directory(folder, name, 0);
+}
+
 static int body(void)
 {
     trash = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

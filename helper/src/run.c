@@ -1,2 +1,189 @@
+/*
+ * `estiba-init run`. Processes, in the order of their making, and why each is there:
+ *
+ *   client   the calling process. Copies the streams like any client that attaches later; its death changes nothing.
+ *   monitor  a session of its own and a subreaper (prctl(2)), so that a program whose keeper was killed becomes its child.
+ *   keeper   parent of the program, so that the exit status reaches a process that does nothing else.
+ *   program  the first process of the container's namespaces.
+ */
+#define _GNU_SOURCE
+#include "run.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <termios.h>
+
+#include "base.h"
+#include "channel.h"
 #include "commands.h"
-int run_main(const struct plan *plan) { plan_check_run(plan); return 0; }
+#include "sys.h"
+
+static int slot_fd(const struct plan *plan, uint16_t code)
+{
+    const struct op *op = plan_find(plan, code);
+    return op ? plan->slots[op->args.all[0].u].fd : -1;
+}
+
+static struct run run_of(const struct plan *plan)
+{
+    const struct op *streams = plan_find(plan, OP_STREAMS), *client = plan_find(plan, OP_CLIENT);
+    const struct op *stop = plan_find(plan, OP_STOP_SIGNAL);
+    struct run run = {
+        .plan = plan,
+        .stop_signal = stop ? stop->args.stop_signal.number.u : 0,
+        .log = slot_fd(plan, OP_LOG),
+        .status = slot_fd(plan, OP_STATUS),
+        .report = slot_fd(plan, OP_REPORT),
+        .listener = -1, .client = -1, .keeper = -1, .monitor = -1, .terminal = -1, .input = -1, .program = -1,
+        .output = {-1, -1}, .stage = {{-1, -1}, {-1, -1}}, .input_stage = {-1, -1}, .user_namespace = -1, .namespaces = {-1, -1, -1},
+    };
+
+    if (streams != NULL) {
+        run.kind = (enum stream_kind)streams->args.streams.kind.u;
+        run.wants_input = streams->args.streams.stdin_.u != 0 && run.kind != STREAMS_NULL;
+        run.rows = streams->args.streams.rows.u;
+        run.columns = streams->args.streams.columns.u;
+    }
+    if (client != NULL) {
+        run.attached = client->args.client.attached.u != 0;
+        run.signal_proxy = client->args.client.signal_proxy.u != 0;
+    }
+    return run;
+}
+
+static int compare_fds(const void *a, const void *b)
+{
+    int left = *(const int *)a, right = *(const int *)b;
+    return (left > right) - (left < right);
+}
+
+/* Only the slots stay open, and nothing of them reaches a program by an exec. */
+static void close_others(const struct plan *plan)
+{
+    int fds[MAX_SLOTS];
+    size_t count = 0;
+    unsigned first = 3;
+
+    for (size_t i = 0; i < MAX_SLOTS; i++)
+        if (plan->slots[i].fd >= 0)
+            fds[count++] = plan->slots[i].fd;
+    qsort(fds, count, sizeof *fds, compare_fds);
+    for (size_t i = 0; i < count; i++) {
+        if ((unsigned)fds[i] > first)
+            sys_close_range(first, (unsigned)fds[i] - 1, 0);
+        first = (unsigned)fds[i] + 1;
+    }
+    sys_close_range(first, ~0U, 0);
+    if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
+        fail(LAUNCH, "close_range", errno, NULL, "of the inherited descriptors");
+}
+
+/* Connects in the slot's directory itself, so that no path is followed and sun_path's 108 bytes suffice. */
+static int listen_in(int directory, const char *name)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    autoclose listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    autoclose here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (strlen(name) >= sizeof address.sun_path)
+        fail(LAUNCH, "listen", ENAMETOOLONG, NULL, "%s", name);
+    strcpy(address.sun_path, name);
+    unlinkat(directory, name, 0);
+    mode_t mask = umask(0177);
+    bool ready = listener >= 0 && fchdir(directory) == 0 && bind(listener, (struct sockaddr *)&address, sizeof address) == 0 &&
+                 listen(listener, 16) == 0;
+    int error = errno;
+    umask(mask);
+    if (here >= 0 && fchdir(here) != 0)
+        fail(LAUNCH, "listen", errno, NULL, "the working directory");
+    if (!ready)
+        fail(LAUNCH, "listen", error, NULL, "%s", name);
+    return keep_fd(&listener);
+}
+
+static void lock_status(const struct run *run)
+{
+    if (run->status >= 0 && flock(run->status, LOCK_EX | LOCK_NB) != 0)
+        fail(LAUNCH, "status", errno, NULL, "the container's status file");
+}
+
+/* A terminal of unknown size gets the caller's. */
+static void take_size(struct run *run)
+{
+    struct winsize size;
+
+    if (run->kind == STREAMS_TERMINAL && run->rows == 0 && run->columns == 0 &&
+        (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)) {
+        run->rows = size.ws_row;
+        run->columns = size.ws_col;
+    }
+}
+
+static int keep_terminal(struct termios *before)
+{
+    return tcgetattr(STDIN_FILENO, before) == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : -1;
+}
+
+void take_streams(struct run *run, const struct descriptors *descriptors)
+{
+    const int *fds = descriptors->fds;
+    size_t wanted = run->kind == STREAMS_TERMINAL ? 1u : 2u + run->wants_input;
+
+    if (descriptors->count != wanted)
+        fail(LAUNCH, "streams", 0, NULL, "%zu descriptors instead of %zu", descriptors->count, wanted);
+    if (run->kind == STREAMS_TERMINAL) {
+        run->output[0] = run->input = fds[0];
+        return;
+    }
+    run->output[0] = fds[0];
+    run->output[1] = fds[1];
+    run->input = run->wants_input ? fds[2] : -1;
+}
+
+static struct shared *share(void)
+{
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (shared == MAP_FAILED)
+        fail(LAUNCH, "memory", errno, NULL, "shared by monitor and keeper");
+    shared->output[0].log_from = shared->output[1].log_from = -1;
+    return shared;
+}
+
+int run_main(const struct plan *plan)
+{
+    int connection[2];
+    struct run run;
+
+    plan_check_run(plan);
+    close_others(plan);
+    trace_to(slot_fd(plan, OP_TRACE));
+    trace("plan");
+    run = run_of(plan);
+    prctl(PR_SET_DUMPABLE, 0);
+    lock_status(&run);
+    const struct op *listen_op = plan_find(plan, OP_LISTEN);
+    if (listen_op != NULL)
+        run.listener = listen_in(plan->slots[listen_op->args.listen.slot.u].fd, listen_op->args.listen.name.s.data);
+    take_size(&run);
+    run.shared = share();
+    channel_pair(connection);
+    if (run.attached && run.kind == STREAMS_TERMINAL && isatty(STDIN_FILENO))
+        run.terminal = keep_terminal(&run.terminal_before);
+    pid_t pid = fork();
+    if (pid < 0)
+        fail(LAUNCH, "fork", errno, NULL, "the monitor");
+    if (pid == 0) {
+        close(connection[0]);
+        run.client = connection[1];
+        monitor_main(&run, false);
+    }
+    return client_main(&run, connection[0]);
+}

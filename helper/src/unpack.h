@@ -13,6 +13,8 @@
 int unpack_main(const struct plan *plan); /* unpack.c: records of a layer from standard input */
 int read_main(const struct plan *plan);   /* unpack_read.c: answers about a layer's files */
 int remove_main(const struct plan *plan); /* remove.c: empties the trash */
+/* remove.c: the tree `name` of a trash folder, by the calling process itself. */
+void remove_tree(int folder, const char *name);
 
 /* --- the jail (unpack_jail.c) --- */
 

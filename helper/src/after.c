@@ -1,0 +1,40 @@
+/* What is done when the container is gone: first what others may see, then, behind the report, what takes time. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "cgroup.h"
+#include "run.h"
+#include "unpack.h"
+
+static int slot(const struct run *run, const union value *number)
+{
+    return run->plan->slots[number->u].fd;
+}
+
+void after_before_report(const struct run *run)
+{
+    for (const struct op *op = plan_find(run->plan, OP_FORGET); op != NULL; op = plan_next(run->plan, op, OP_FORGET))
+        unlinkat(slot(run, &op->args.forget.slot), op->args.forget.name.s.data, 0);
+    for (const struct op *op = plan_find(run->plan, OP_DISCARD); op != NULL; op = plan_next(run->plan, op, OP_DISCARD)) {
+        const char *name = op->args.discard.name.s.data;
+        renameat(slot(run, &op->args.discard.slot), name, slot(run, &op->args.discard.trash), name);
+    }
+}
+
+void after_behind_report(const struct run *run)
+{
+    const struct op *op = plan_find(run->plan, OP_DISCARD);
+
+    for (const struct op *cgroup = plan_find(run->plan, OP_REMOVE_CGROUP); cgroup != NULL;
+         cgroup = plan_next(run->plan, cgroup, OP_REMOVE_CGROUP))
+        remove_cgroup(slot(run, &cgroup->args.remove_cgroup.slot), cgroup->args.remove_cgroup.name.s.data);
+    /* Of an ordinary user the files belong to subordinate ids, which only the container's user namespace has power over. */
+    if (op != NULL && geteuid() != 0 && run->user_namespace >= 0 && setns(run->user_namespace, CLONE_NEWUSER) != 0)
+        return; /* it stays in the trash, which the next command empties */
+    for (; op != NULL; op = plan_next(run->plan, op, OP_DISCARD))
+        remove_tree(slot(run, &op->args.discard.trash), op->args.discard.name.s.data);
+}

@@ -1,0 +1,184 @@
+/*
+ * The container's first process from the clone to execve(2). Stages, and why in this order:
+ *
+ *   1. die with the keeper, until the program runs: a half-made container has no owner
+ *   2. wait until the keeper wrote the id maps, joined the cgroups and sends the idmapped clones
+ *   3. not dumpable any more (hardening W4), and only then the first file of the container is touched
+ *   4. the cgroup namespace, whose root is the cgroup joined in 2
+ *   5. root of the user namespace: files that are made belong to it
+ *   6. mounts do not travel back to the host
+ *   7. slots that were not cloned are opened again in this mount namespace, before anything can hide their paths
+ *   8. the plan's operations
+ */
+#define _GNU_SOURCE
+#include "container.h"
+
+#include <grp.h>
+#include <signal.h>
+#include <string.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "base.h"
+#include "sys.h"
+
+static int keeper_connection = -1;
+
+static void report_to_keeper(const char *record, size_t size)
+{
+    struct message message = {.type = MESSAGE_FAILED};
+    channel_send(keeper_connection, &message, record, size, NULL, 0);
+}
+
+static const struct {
+    uint16_t code;
+    void (*carry_out)(struct container *self, const struct op *op);
+} operations[] = {
+    {OP_OVERLAY, op_overlay},
+    {OP_ROOT, op_root},
+    {OP_MOUNT, op_mount},
+    {OP_BIND, op_bind},
+    {OP_HOST_BIND, op_host_bind},
+    {OP_DIRECTORY, op_directory},
+    {OP_SYMLINK, op_symlink},
+    {OP_FILE, op_file},
+    {OP_CONSOLE, op_console},
+    {OP_MASK, op_mask},
+    {OP_READONLY, op_readonly},
+    {OP_HOSTNAME, op_hostname},
+    {OP_DOMAINNAME, op_domainname},
+    {OP_LOOPBACK, op_loopback},
+    {OP_SYSCTL, op_sysctl},
+    {OP_PIVOT, op_pivot},
+    {OP_RLIMIT, op_rlimit},
+    {OP_OOM_SCORE_ADJ, op_oom_score_adj},
+    {OP_BOUNDING, op_bounding},
+    {OP_USER, op_user},
+    {OP_CAPABILITIES, op_capabilities},
+    {OP_NO_NEW_PRIVILEGES, op_no_new_privileges},
+    {OP_SECCOMP, op_seccomp},
+    {OP_WORKING_DIRECTORY, op_working_directory},
+};
+
+static void carry_out(struct container *self, const struct op *op)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+        if (operations[i].code == op->schema->code) {
+            operations[i].carry_out(self, op);
+            trace(op->schema->name);
+            return;
+        }
+    }
+    fail(LAUNCH, "plan", 0, NULL, "%s cannot be carried out here", op->schema->name);
+}
+
+static void wait_for_keeper(struct container *self)
+{
+    static struct descriptors clones;
+    struct message message;
+    size_t next = 0;
+
+    if (channel_receive(self->keeper, &message, NULL, 0, &clones, 0) < 0)
+        _exit(EXIT_LAUNCH); /* the keeper is gone, nobody to tell */
+    for (size_t i = 0; i < MAX_SLOTS; i++)
+        if (self->plan->slots[i].idmap && next < clones.count)
+            self->trees[i] = clones.fds[next++];
+}
+
+static void reset_signals(void)
+{
+    sigset_t none;
+
+    /* Python ignores SIGPIPE, and ignored signals outlive execve(2). */
+    for (int number = 1; number <= SIGRTMAX; number++)
+        signal(number, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static bool maps_root(const union value *map)
+{
+    const char *position = NULL, *line;
+    uint32_t index = 0;
+
+    while ((line = list_next(map, &position, &index)) != NULL)
+        if (strncmp(line, "0 ", 2) == 0)
+            return true;
+    return false;
+}
+
+/* The ids of the caller may have no name here: new files would have no owner (EOVERFLOW). */
+static void become_root(struct container *self)
+{
+    const struct op *user = plan_find(self->plan, OP_USER_NAMESPACE);
+
+    if (user == NULL)
+        return;
+    self->groups_denied = user->args.user_namespace.setgroups.u == 0;
+    if (maps_root(&user->args.user_namespace.gid_map) && setresgid(0, 0, 0) != 0)
+        fail(LAUNCH, "user_namespace", errno, NULL, "group 0");
+    if (!self->groups_denied && setgroups(0, NULL) != 0)
+        fail(LAUNCH, "user_namespace", errno, NULL, "no supplementary groups");
+    if (maps_root(&user->args.user_namespace.uid_map) && setresuid(0, 0, 0) != 0)
+        fail(LAUNCH, "user_namespace", errno, NULL, "user 0");
+}
+
+/* Slave: what the host mounts below a bind with propagation arrives, nothing goes back (mount_namespaces(7)). */
+static void part_from_host(struct container *self)
+{
+    static const char *const folders[] = {"/tmp", "/run", "/mnt", "/proc"};
+    struct stat status;
+
+    if (sys_mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0)
+        fail(LAUNCH, "namespaces", errno, NULL, "mount propagation of /");
+    self->host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    self->null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (self->null < 0)
+        fail(LAUNCH, "streams", errno, NULL, "/dev/null");
+    for (size_t i = 0; self->scratch == NULL && i < ARRAY_SIZE(folders); i++)
+        if (stat(folders[i], &status) == 0 && S_ISDIR(status.st_mode))
+            self->scratch = folders[i];
+    if (self->scratch == NULL)
+        fail(LAUNCH, "namespaces", ENOENT, NULL, "no folder /tmp, /run or /mnt to mount on");
+}
+
+void container_main(struct run *run, int connection)
+{
+    static struct container self;
+    uint64_t flags = plan_find(run->plan, OP_NAMESPACES)->args.namespaces.flags.q;
+
+    self = (struct container){.run = run, .plan = run->plan, .keeper = connection, .root = -1, .proc = -1, .devpts = -1,
+                              .mask = -1, .streams = {-1, -1, -1}};
+    memset(self.trees, -1, sizeof self.trees);
+    keeper_connection = connection;
+    set_failure_sink(report_to_keeper);
+    close_fd(&run->monitor);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    wait_for_keeper(&self);
+    prctl(PR_SET_DUMPABLE, 0);
+    trace("child");
+    reset_signals();
+    setsid();
+    if ((flags & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) != 0)
+        fail(LAUNCH, "namespaces", errno, NULL, "of cgroups");
+    become_root(&self);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of ids clears it (prctl(2)) */
+    prctl(PR_SET_DUMPABLE, 0);
+    umask(0022);
+    open_slots(&self);
+    part_from_host(&self);
+    make_streams(&self);
+    for (uint32_t i = 0; i < run->plan->count; i++) {
+        const struct op *op = &run->plan->ops[i];
+        if (op->schema->side != SIDE_CONTAINER)
+            continue;
+        if (op_is(op, OP_INIT))
+            self.init = true;
+        else if (op_is(op, OP_EXECUTE))
+            op_execute(&self, op);
+        else
+            carry_out(&self, op);
+    }
+    fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
+}

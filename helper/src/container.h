@@ -1,0 +1,75 @@
+/* The container's first process while it makes the container: one function per operation, called in the plan's order. */
+#ifndef ESTIBA_CONTAINER_H
+#define ESTIBA_CONTAINER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "run.h"
+
+struct container {
+    struct run *run;
+    const struct plan *plan;
+    int keeper;         /* connection */
+    int root;           /* the container's root folder, -1 before `overlay` or `root` */
+    int proc, devpts;   /* mounts that the helper made (or bound) itself, -1 before */
+    int host_proc;      /* the helper's own /proc, for what is written before there is another */
+    int null;           /* /dev/null of the helper's mount namespace */
+    int trees[MAX_SLOTS]; /* slots as trees of this mount namespace, -1 where not opened */
+    bool attached[MAX_SLOTS]; /* an idmapped clone is attached: a second use must clone it */
+    const char *scratch; /* a folder of the helper's mount namespace that helper mounts may hide */
+    int mask;           /* the empty read-only folder that hides folders */
+    bool pivoted;
+    int streams[3];     /* what becomes 0, 1 and 2 */
+    bool terminal;      /* they are a pseudo-terminal: it becomes the controlling one */
+    bool init;
+    uint32_t uid, gid;
+    bool wants_home;
+    const char *home;
+    bool groups_denied; /* setgroups(2) is denied in the user namespace */
+};
+
+/* mount.c */
+void op_root(struct container *self, const struct op *op);
+void op_mount(struct container *self, const struct op *op);
+void op_bind(struct container *self, const struct op *op);
+void op_host_bind(struct container *self, const struct op *op);
+void op_mask(struct container *self, const struct op *op);
+void op_readonly(struct container *self, const struct op *op);
+void op_pivot(struct container *self, const struct op *op);
+/* overlay.c */
+void op_overlay(struct container *self, const struct op *op);
+/* node.c */
+void op_directory(struct container *self, const struct op *op);
+void op_symlink(struct container *self, const struct op *op);
+void op_file(struct container *self, const struct op *op);
+void op_working_directory(struct container *self, const struct op *op);
+/* streams.c */
+void make_streams(struct container *self);
+void op_console(struct container *self, const struct op *op);
+/* kernel.c */
+void op_hostname(struct container *self, const struct op *op);
+void op_domainname(struct container *self, const struct op *op);
+void op_loopback(struct container *self, const struct op *op);
+void op_sysctl(struct container *self, const struct op *op);
+void op_oom_score_adj(struct container *self, const struct op *op);
+void op_rlimit(struct container *self, const struct op *op);
+/* user.c */
+void op_user(struct container *self, const struct op *op);
+/* privilege.c */
+void op_bounding(struct container *self, const struct op *op);
+void op_capabilities(struct container *self, const struct op *op);
+void op_no_new_privileges(struct container *self, const struct op *op);
+void op_seccomp(struct container *self, const struct op *op);
+/* execute.c */
+_Noreturn void op_execute(struct container *self, const struct op *op);
+/* init.c: PID 1 with the program as its child; returns in the child. */
+void start_under_init(struct container *self);
+
+/* slots.c: the slot's tree in this mount namespace, ready to be attached or to be read. */
+int slot_tree(struct container *self, uint32_t number);
+/* A detached mount of the slot's tree, to be attached by the caller. */
+int slot_mount(struct container *self, uint32_t number, bool recursive);
+void open_slots(struct container *self);
+
+#endif

@@ -1,0 +1,232 @@
+/*
+ * The keeper: makes the container's first process, waits for it and writes how it ended. It holds what a monitor needs, and
+ * starts a new one when the monitor dies.
+ */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base.h"
+#include "cgroup.h"
+#include "idmap.h"
+#include "run.h"
+#include "sys.h"
+
+static struct run *run; /* for the failure sink */
+
+/* PIDFD_GET_*_NAMESPACE of linux/pidfd.h since Linux 6.11; before, the files of /proc/<pid>/ns are opened. */
+enum { IPC = 2, MNT = 3, NET = 4, USER = 9 };
+
+static int open_namespace(const struct run *self, unsigned number, const char *name)
+{
+    int fd = ioctl(self->program, _IO(0xff, number), 0);
+
+    if (fd < 0) {
+        char path[48];
+        snprintf(path, sizeof path, "/proc/%d/ns/%s", (int)self->pid, name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+    }
+    return fd;
+}
+
+static void start_monitor(struct run *self)
+{
+    struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+    int ends[2];
+    pid_t pid;
+
+    close_fd(&self->monitor);
+    channel_pair(ends);
+    while ((pid = fork()) < 0) /* without a monitor nobody reads the program's output: there is nothing else to do */
+        nanosleep(&pause, NULL);
+    if (pid == 0) {
+        close(ends[1]);
+        self->keeper = ends[0];
+        self->monitor = -1;
+        for (unsigned i = 0; i < ARRAY_SIZE(self->namespaces); i++)
+            close_fd(&self->namespaces[i]);
+        monitor_main(self, true);
+    }
+    close(ends[0]);
+    self->monitor = ends[1];
+}
+
+/* What a new monitor would have to be told is in `run` before it is said to this one. */
+static void tell_monitor(struct run *self, const struct message *message, const void *data, size_t size,
+                         const struct descriptors *descriptors)
+{
+    if (channel_send(self->monitor, message, data, size, descriptors, 0) != 0)
+        start_monitor(self);
+}
+
+/* Waits until the monitor reported the end; a monitor that dies before is replaced. */
+static _Noreturn void finish(struct run *self)
+{
+    struct message message;
+
+    for (;;) {
+        if (channel_receive(self->monitor, &message, NULL, 0, NULL, 0) < 0)
+            start_monitor(self);
+        else if (message.type == MESSAGE_REPORTED)
+            _exit(0);
+    }
+}
+
+static void report_failure(const char *record, size_t size)
+{
+    struct message message = {.type = MESSAGE_FAILED};
+    struct descriptors descriptors = {.fds = {run->user_namespace}, .count = run->user_namespace >= 0};
+
+    memcpy(run->record, record, size);
+    run->record[size] = '\0';
+    run->phase = FAILED;
+    run->exit_code = record_status(run->record);
+    status_exited(run, false);
+    if (run->program >= 0) {
+        sys_pidfd_send_signal(run->program, SIGKILL);
+        waitpid(run->pid, NULL, __WALL);
+    }
+    tell_monitor(run, &message, record, size, &descriptors);
+    finish(run);
+}
+
+static void clone_program(struct run *self, const int connection[2])
+{
+    const struct op *user = plan_find(self->plan, OP_USER_NAMESPACE), *namespaces = plan_find(self->plan, OP_NAMESPACES);
+    struct clone_args args = {
+        /* The cgroup namespace's root is the cgroup of that moment: it is made when the program has joined its own. */
+        .flags = (namespaces->args.namespaces.flags.q & ~(uint64_t)CLONE_NEWCGROUP) | CLONE_PIDFD | (user ? CLONE_NEWUSER : 0),
+        .pidfd = (uint64_t)(uintptr_t)&self->program,
+        .exit_signal = SIGCHLD,
+    };
+
+    /* The files of a process that is not dumpable belong to root: until its maps are written, the child's must not. */
+    prctl(PR_SET_DUMPABLE, user != NULL);
+    trace("clone");
+    self->pid = sys_clone3(&args);
+    if (self->pid == 0)
+        container_main(self, connection[1]);
+    int error = errno;
+    prctl(PR_SET_DUMPABLE, 0);
+    if (self->pid < 0) {
+        self->program = -1;
+        fail(LAUNCH, user ? "user_namespace" : "namespaces", error, NULL, "of the container");
+    }
+}
+
+static void prepare_program(struct run *self, int connection)
+{
+    static struct descriptors clones;
+    struct message go = {.type = MESSAGE_GO};
+    const struct op *user = plan_find(self->plan, OP_USER_NAMESPACE);
+
+    trace("maps");
+    if (user != NULL) {
+        write_id_maps(user, self->pid);
+        self->user_namespace = open_namespace(self, USER, "user");
+        if (self->user_namespace < 0)
+            fail(LAUNCH, "user_namespace", errno, NULL, "of the container");
+    }
+    join_cgroups(self->plan, self->pid);
+    make_idmapped_clones(self->plan, self->user_namespace, &clones);
+    channel_send(connection, &go, NULL, 0, &clones, 0);
+    for (size_t i = 0; i < clones.count; i++)
+        close(clones.fds[i]); /* the message holds them: closing a mount that nobody attached would wait for RCU */
+    trace("go");
+}
+
+/* Until the program is executed: its close-on-exec end of the connection is gone then. False when it died before. */
+static bool hear_program(struct run *self, int connection)
+{
+    static struct descriptors descriptors;
+    char data[MAX_RECORD];
+    struct message message;
+    ssize_t size;
+    bool executes = false;
+
+    while ((size = channel_receive(connection, &message, data, sizeof data - 1, &descriptors, 0)) >= 0) {
+        if (message.type == MESSAGE_STREAMS) {
+            take_streams(self, &descriptors);
+            tell_monitor(self, &message, NULL, 0, &descriptors);
+        } else if (message.type == MESSAGE_FAILED) {
+            data[size] = '\0';
+            report_failure(data, (size_t)size);
+        } else if (message.type == MESSAGE_EXECUTE) {
+            executes = true;
+        }
+    }
+    return executes;
+}
+
+static void start_program(struct run *self)
+{
+    int connection[2];
+
+    channel_pair(connection);
+    clone_program(self, connection);
+    close(connection[1]);
+    prepare_program(self, connection[0]);
+    if (!hear_program(self, connection[0]))
+        fail(LAUNCH, "container", 0, NULL, "its first process was killed");
+    close(connection[0]);
+    trace("executed");
+    self->namespaces[0] = open_namespace(self, MNT, "mnt");
+    self->namespaces[1] = open_namespace(self, NET, "net");
+    self->namespaces[2] = open_namespace(self, IPC, "ipc");
+    self->phase = STARTED;
+    status_running(self);
+    struct message message = {.type = MESSAGE_STARTED};
+    struct descriptors descriptors = {.fds = {self->program, self->user_namespace}, .count = self->user_namespace >= 0 ? 2 : 1};
+    tell_monitor(self, &message, NULL, 0, &descriptors);
+}
+
+static void take_end(struct run *self)
+{
+    struct message message = {.type = MESSAGE_EXITED};
+
+    if (!take_exit_status(self))
+        return;
+    self->phase = EXITED;
+    status_exited(self, cgroups_had_oom(self->plan));
+    message.number = (uint32_t)self->exit_code;
+    message.offset = (uint64_t)self->exit_signal;
+    tell_monitor(self, &message, NULL, 0, NULL);
+    finish(self);
+}
+
+static void hear_monitor(struct run *self)
+{
+    struct message message;
+
+    if (channel_receive(self->monitor, &message, NULL, 0, NULL, 0) < 0)
+        start_monitor(self);
+    else if (message.type == MESSAGE_INPUT_CLOSED)
+        close_fd(&self->input);
+    else if (message.type == MESSAGE_OUTPUT_CLOSED && (message.stream == 1 || message.stream == 2))
+        close_fd(&self->output[message.stream - 1]);
+}
+
+void keeper_main(struct run *self)
+{
+    run = self;
+    set_failure_sink(report_failure);
+    prctl(PR_SET_NAME, "estiba-keeper");
+    start_program(self);
+    harden_watcher();
+    for (;;) {
+        struct pollfd fds[2] = {{.fd = self->program, .events = POLLIN}, {.fd = self->monitor, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0)
+            continue;
+        if (fds[0].revents != 0)
+            take_end(self);
+        else if (fds[1].revents != 0)
+            hear_monitor(self);
+    }
+}

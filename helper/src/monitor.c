@@ -1,0 +1,316 @@
+/* The monitor: between the program and its clients for as long as the program lives, and then the one who tidies up. */
+#define _GNU_SOURCE
+#include "monitor.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "base.h"
+#include "input.h"
+#include "sys.h"
+
+static struct monitor monitor;
+
+/* A failure of the monitor itself, before there is a program. */
+static void report_to_client(const char *record, size_t size)
+{
+    struct message message = {.type = MESSAGE_FAILED};
+    channel_send(monitor.run->client, &message, record, size, NULL, 0);
+}
+
+void monitor_signal(struct monitor *self, int number)
+{
+    if (self->run->program >= 0 && number > 0 && number <= SIGRTMAX)
+        sys_pidfd_send_signal(self->run->program, number);
+}
+
+void monitor_resize(struct monitor *self, uint32_t size)
+{
+    struct winsize new_size = {.ws_row = (unsigned short)(size >> 16), .ws_col = (unsigned short)size};
+
+    if (self->run->kind == STREAMS_TERMINAL)
+        ioctl(self->run->output[0], TIOCSWINSZ, &new_size);
+}
+
+void monitor_close_output(struct monitor *self, unsigned index)
+{
+    struct run *run = self->run;
+    struct message message = {.type = MESSAGE_OUTPUT_CLOSED, .stream = (uint8_t)(index + 1)};
+
+    for (unsigned i = 1; i < MAX_CLIENTS; i++)
+        if (self->clients[i].fd >= 0)
+            return;
+    if (run->log >= 0 || run->kind != STREAMS_PIPES)
+        return;
+    close_fd(&run->output[index]);
+    self->streams[index].source = -1;
+    channel_send(run->keeper, &message, NULL, 0, NULL, MSG_DONTWAIT);
+}
+
+static void make_pipe(int ends[2])
+{
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+        fail(LAUNCH, "streams", errno, NULL, "a pipe");
+}
+
+static void leave_session(void)
+{
+    autoclose null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null < 0)
+        fail(LAUNCH, "streams", errno, NULL, "/dev/null");
+    setsid();
+    for (int fd = 0; fd < 3; fd++)
+        dup2(null, fd);
+}
+
+/* Signals that a terminal or a user sends to the engine's processes are not meant for the watchers. */
+static void ignore_signals(void)
+{
+    static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGTSTP, SIGTTIN, SIGTTOU};
+
+    for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+}
+
+static void start(struct run *run)
+{
+    int ends[2];
+
+    leave_session();
+    ignore_signals();
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
+        fail(LAUNCH, "subreaper", errno, NULL, "the monitor");
+    if (run->kind != STREAMS_NULL)
+        make_pipe(run->stage[0]);
+    if (run->kind == STREAMS_PIPES)
+        make_pipe(run->stage[1]);
+    if (run->wants_input)
+        make_pipe(run->input_stage);
+    channel_pair(ends);
+    run->keeper = ends[0];
+    run->monitor = ends[1];
+    pid_t pid = fork();
+    if (pid < 0)
+        fail(LAUNCH, "fork", errno, NULL, "the keeper");
+    if (pid == 0) {
+        close_fd(&run->keeper);
+        keeper_main(run);
+    }
+    close_fd(&run->monitor);
+}
+
+/* The keeper is gone. Before the program ran that is a failure to launch; afterwards the program is our child now. */
+static void lose_keeper(struct run *run)
+{
+    close_fd(&run->keeper);
+    if (run->phase == LAUNCHING) {
+        run->phase = FAILED;
+        strcpy(run->record, "launch keeper 0 killed\n");
+    }
+}
+
+static void hear_keeper(struct run *run)
+{
+    static struct descriptors descriptors;
+    char data[MAX_RECORD];
+    struct message message;
+    ssize_t size = channel_receive(run->keeper, &message, data, sizeof data - 1, &descriptors, 0);
+
+    if (size < 0) {
+        lose_keeper(run);
+        return;
+    }
+    switch (message.type) {
+    case MESSAGE_STREAMS:
+        take_streams(run, &descriptors);
+        break;
+    case MESSAGE_STARTED:
+        run->program = descriptors.fds[0];
+        run->user_namespace = descriptors.count > 1 ? descriptors.fds[1] : -1;
+        run->phase = STARTED;
+        break;
+    case MESSAGE_FAILED:
+        run->user_namespace = descriptors.count > 0 ? descriptors.fds[0] : -1;
+        memcpy(run->record, data, (size_t)size);
+        run->record[size] = '\0';
+        run->phase = FAILED;
+        break;
+    case MESSAGE_EXITED:
+        run->exit_code = (int)message.number;
+        run->exit_signal = (int)message.offset;
+        run->phase = EXITED;
+        break;
+    default:
+        break;
+    }
+}
+
+/* Without a keeper: the program is the monitor's child, or another's and only its pidfd tells. */
+static void hear_program(struct run *run)
+{
+    if (!take_exit_status(run)) {
+        run->exit_code = 255; /* nobody knows any more (kernels before 6.15, both watchers killed in turn) */
+        run->exit_signal = 0;
+    }
+    run->phase = EXITED;
+    status_exited(run, false);
+}
+
+static void serve_stream(struct monitor *self, struct stream *stream, bool ready)
+{
+    struct run *run = self->run;
+
+    if (stream->held == 0) {
+        if (stream->source < 0 || !(ready || run->phase == EXITED))
+            return;
+        enum filled filled = stream_fill(stream);
+        if (filled == FILLED_END || (filled == FILLED_NOTHING && run->phase == EXITED))
+            stream->source = -1;
+        if (filled != FILLED_DATA)
+            return;
+        for (unsigned i = 0; i < MAX_CLIENTS; i++)
+            if (self->clients[i].fd >= 0)
+                stream->waiting |= 1u << i;
+    }
+    bool logged = stream_log(stream, run);
+    clients_deliver(self, stream);
+    if (stream->waiting == 0 && logged)
+        stream_commit(stream);
+    self->log_blocked |= !logged;
+}
+
+static void serve_input(struct monitor *self)
+{
+    struct run *run = self->run;
+
+    if (!run->wants_input)
+        return;
+    if (input_level(run) > 0 && !input_move(run) && run->kind == STREAMS_PIPES)
+        self->input_ended = true;
+    clients_acknowledge(self);
+    if (self->input_ended && run->input >= 0 && run->kind == STREAMS_PIPES && input_level(run) == 0) {
+        close_fd(&run->input);
+        channel_tell(run->keeper, MESSAGE_INPUT_CLOSED, 0);
+    }
+}
+
+static bool is_drained(const struct monitor *self)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (self->streams[i].source >= 0 || self->streams[i].held > 0)
+            return false;
+    return true;
+}
+
+enum { KEEPER, LISTENER, INPUT, OUTPUT, CLIENTS = OUTPUT + 2, POLLED = CLIENTS + MAX_CLIENTS };
+
+static void watch(const struct monitor *self, struct pollfd fds[POLLED])
+{
+    const struct run *run = self->run;
+    int level = run->wants_input ? input_level(run) : 0;
+
+    fds[KEEPER] = (struct pollfd){.fd = run->keeper >= 0 ? run->keeper : run->program, .events = POLLIN};
+    if (run->phase == EXITED)
+        fds[KEEPER].fd = -1;
+    fds[LISTENER] = (struct pollfd){.fd = run->listener, .events = POLLIN};
+    fds[INPUT] = (struct pollfd){.fd = level > 0 ? run->input : -1, .events = POLLOUT};
+    for (unsigned i = 0; i < 2; i++)
+        fds[OUTPUT + i] = (struct pollfd){.fd = self->streams[i].held == 0 ? self->streams[i].source : -1, .events = POLLIN};
+    for (unsigned i = 0; i < MAX_CLIENTS; i++) {
+        const struct client_state *client = &self->clients[i];
+        short in = i == 0 || level == 0 ? POLLIN : 0; /* the stage has room for one window at a time beside the first's */
+        fds[CLIENTS + i] = (struct pollfd){.fd = client->fd, .events = (short)(in | (client->blocked ? POLLOUT : 0))};
+    }
+}
+
+static void turn(struct monitor *self)
+{
+    struct run *run = self->run;
+    struct pollfd fds[POLLED];
+    bool waiting = run->phase != EXITED || self->streams[0].held > 0 || self->streams[1].held > 0;
+
+    watch(self, fds);
+    if (poll(fds, POLLED, self->log_blocked ? 100 : waiting ? -1 : 0) < 0)
+        return;
+    if (fds[LISTENER].revents & POLLIN)
+        clients_accept(self);
+    for (unsigned i = 0; i < MAX_CLIENTS; i++)
+        if (fds[CLIENTS + i].fd >= 0 && (fds[CLIENTS + i].revents & (POLLIN | POLLHUP | POLLERR)))
+            client_read(self, i);
+    serve_input(self);
+    self->log_blocked = false;
+    for (unsigned i = 0; i < 2; i++)
+        serve_stream(self, &self->streams[i], fds[OUTPUT + i].revents != 0);
+    if (fds[KEEPER].revents != 0 && run->phase != EXITED) {
+        if (run->keeper >= 0)
+            hear_keeper(run);
+        else
+            hear_program(run);
+    }
+}
+
+static void open_streams(struct monitor *self, bool resumed)
+{
+    struct run *run = self->run;
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct stream *stream = &self->streams[i];
+        if (run->output[i] < 0) {
+            stream->source = -1;
+            continue;
+        }
+        stream_open(stream, run, i);
+        if (resumed && stream_resume(stream, run) && run->client >= 0)
+            stream->waiting = 1;
+    }
+}
+
+/* Tells the first client how it ended, then does what nobody waits for. */
+static _Noreturn void finish(struct monitor *self)
+{
+    struct run *run = self->run;
+    struct message message = {.type = MESSAGE_EXITED, .number = (uint32_t)run->exit_code, .offset = (uint64_t)run->exit_signal};
+    size_t size = 0;
+
+    if (run->phase == FAILED) {
+        message = (struct message){.type = MESSAGE_FAILED};
+        size = strlen(run->record);
+    }
+    after_before_report(run);
+    trace("report");
+    clients_tell(self, &message, run->record, size);
+    if (run->keeper >= 0) {
+        channel_tell(run->keeper, MESSAGE_REPORTED, 0);
+        while (channel_receive(run->keeper, &message, NULL, 0, NULL, 0) >= 0)
+            ; /* until it let the namespaces go and ended */
+    }
+    after_behind_report(run);
+    _exit(0);
+}
+
+void monitor_main(struct run *run, bool resumed)
+{
+    monitor.run = run;
+    monitor.resumed = resumed;
+    set_failure_sink(report_to_client);
+    prctl(PR_SET_NAME, "estiba-monitor");
+    if (!resumed)
+        start(run);
+    clients_open(&monitor);
+    while (run->phase == LAUNCHING)
+        hear_keeper(run);
+    if (run->phase == FAILED)
+        finish(&monitor);
+    harden_watcher();
+    open_streams(&monitor, resumed);
+    struct message started = {.type = MESSAGE_STARTED}; /* again after a resumption: the dead monitor may not have said it */
+    clients_tell(&monitor, &started, NULL, 0);
+    while (run->phase != EXITED || !is_drained(&monitor))
+        turn(&monitor);
+    finish(&monitor);
+}

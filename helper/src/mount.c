@@ -1,0 +1,254 @@
+/* Mounts inside the container's root. A target is resolved first, then the mount is made, then both meet by descriptor: nothing is
+ * detached that may not be attached (closing it would wait for RCU), and no path is looked up twice. */
+#define _GNU_SOURCE
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "base.h"
+#include "container.h"
+#include "mounting.h"
+#include "resolve.h"
+#include "sys.h"
+
+void attach(const char *step, int mount, int target, const char *path)
+{
+    if (mount < 0 || sys_move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
+        fail(LAUNCH, step, errno, NULL, "%s", path);
+}
+
+/* The last message that the file system left about its failure (fsopen(2)), without its `e `. */
+static const char *kernel_message(int fs)
+{
+    static char text[256];
+    ssize_t size = read(fs, text, sizeof text - 1);
+
+    if (size <= 2)
+        return NULL;
+    text[size] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    return text + 2;
+}
+
+void fs_fail(const char *step, int fs, const char *path)
+{
+    int error = errno;
+    const char *message = kernel_message(fs);
+
+    fail(LAUNCH, step, error, NULL, message ? "%s (%s)" : "%s", path, message);
+}
+
+int fs_open(const char *type)
+{
+    int fs = sys_fsopen(type, FSOPEN_CLOEXEC);
+
+    if (fs < 0)
+        fail(LAUNCH, "mount", errno, NULL, "a file system of type %s", type);
+    if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "source", type, 0) != 0)
+        fs_fail("mount", fs, type);
+    return fs;
+}
+
+/* `key=value` or `key`. */
+static void set_option(int fs, const char *option, const char *target)
+{
+    char key[64];
+    size_t size = strcspn(option, "=");
+
+    if (size >= sizeof key)
+        fail(LAUNCH, "mount", EINVAL, NULL, "option %s", option);
+    memcpy(key, option, size);
+    key[size] = '\0';
+    const char *value = option[size] == '=' ? option + size + 1 : NULL;
+    if (sys_fsconfig(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, key, value, 0) != 0)
+        fs_fail("mount", fs, target);
+}
+
+static int folder_at(struct container *self, const char *step, const char *path)
+{
+    int fd = resolve_directory(self->root, path, 0755);
+
+    if (fd < 0)
+        fail(LAUNCH, step, errno, NULL, "%s", path);
+    return fd;
+}
+
+void op_mount(struct container *self, const struct op *op)
+{
+    const char *type = op->args.mount.fstype.s.data, *path = op->args.mount.target.s.data;
+    const char *position = NULL, *option;
+    uint32_t index = 0;
+    autoclose target = folder_at(self, "mount", path);
+    autoclose fs = fs_open(type);
+
+    while ((option = list_next(&op->args.mount.options, &position, &index)) != NULL)
+        set_option(fs, option, path);
+    if (sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0)
+        fs_fail("mount", fs, path);
+    autoclose mount = sys_fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)op->args.mount.flags.q);
+    attach("mount", mount, target, path);
+    if (strcmp(type, "proc") == 0)
+        self->proc = keep_fd(&mount);
+    else if (strcmp(type, "devpts") == 0)
+        self->devpts = keep_fd(&mount);
+}
+
+/* An empty file to be bound over; what is there already, of whatever kind, is as good. */
+static int file_at(struct container *self, const char *path)
+{
+    const char *name;
+    autoclose parent = -1;
+    int fd = resolve(self->root, path, O_PATH);
+
+    if (fd >= 0 || errno != ENOENT)
+        return fd;
+    parent = resolve_parent(self->root, path, &name);
+    if (parent < 0)
+        return -1;
+    autoclose made = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    return made < 0 ? -1 : openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+int bind_target(struct container *self, int source, const char *path)
+{
+    struct stat status;
+
+    if (fstat(source, &status) != 0)
+        return -1;
+    return S_ISDIR(status.st_mode) ? resolve_directory(self->root, path, 0755) : file_at(self, path);
+}
+
+static void set_attributes(int mount, uint64_t flags, uint64_t propagation, bool recursive, const char *path)
+{
+    struct mount_attr attributes = {.attr_set = flags, .propagation = propagation & ~(uint64_t)MS_REC};
+
+    if (flags == 0 && propagation == 0)
+        return;
+    if (sys_mount_setattr(mount, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attributes) != 0)
+        fail(LAUNCH, "bind", errno, NULL, "%s", path);
+}
+
+void op_bind(struct container *self, const struct op *op)
+{
+    const char *path = op->args.bind.target.s.data;
+    uint32_t number = op->args.bind.slot.u;
+    bool recursive = op->args.bind.recursive.u != 0;
+    autoclose target = bind_target(self, self->trees[number], path);
+
+    if (target < 0)
+        fail(LAUNCH, "bind", errno, NULL, "%s", path);
+    autoclose mount = slot_mount(self, number, recursive);
+    if (mount < 0)
+        fail(LAUNCH, "bind", errno, NULL, "%s", path);
+    set_attributes(mount, op->args.bind.flags.q, op->args.bind.propagation.q, recursive, path);
+    attach("bind", mount, target, path);
+}
+
+void op_host_bind(struct container *self, const struct op *op)
+{
+    const char *source = op->args.host_bind.source.s.data, *path = op->args.host_bind.target.s.data;
+    bool recursive = op->args.host_bind.recursive.u != 0;
+    autoclose origin = open(source, O_PATH | O_CLOEXEC);
+    autoclose target = origin < 0 ? -1 : bind_target(self, origin, path);
+
+    if (target < 0)
+        fail(LAUNCH, "bind", errno, NULL, "%s", origin < 0 ? source : path);
+    autoclose mount = sys_open_tree(origin, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0));
+    if (mount < 0)
+        fail(LAUNCH, "bind", errno, NULL, "%s", source);
+    set_attributes(mount, op->args.host_bind.flags.q, 0, recursive, path);
+    attach("bind", mount, target, path);
+    if (strcmp(path, "/proc") == 0)
+        self->proc = keep_fd(&mount);
+}
+
+void op_root(struct container *self, const struct op *op)
+{
+    uint32_t number = op->args.root.slot.u;
+    autoclose scratch = open(self->scratch, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (scratch < 0)
+        fail(LAUNCH, "root", errno, NULL, "%s", self->scratch);
+    self->root = slot_mount(self, number, true);
+    if (self->root < 0)
+        fail(LAUNCH, "root", errno, NULL, "%s", self->plan->slots[number].path);
+    set_attributes(self->root, op->args.root.flags.q, 0, true, "/");
+    attach("root", self->root, scratch, self->plan->slots[number].path);
+}
+
+/* The first masked folder gets the empty file system itself, the others clones of it. */
+static void mask_folder(struct container *self, int target, const char *path)
+{
+    if (self->mask >= 0) {
+        autoclose clone = sys_open_tree(self->mask, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+        attach("mask", clone, target, path);
+        return;
+    }
+    autoclose fs = fs_open("tmpfs");
+    set_option(fs, "mode=755", path);
+    set_option(fs, "size=0k", path);
+    if (sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0)
+        fs_fail("mask", fs, path);
+    self->mask = sys_fsmount(fs, FSMOUNT_CLOEXEC,
+                             MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    attach("mask", self->mask, target, path);
+}
+
+/* Missing, or behind something that is no folder: there is nothing to hide. */
+static int existing(struct container *self, const char *step, const char *path)
+{
+    int fd = resolve(self->root, path, O_PATH);
+
+    if (fd < 0 && errno != ENOENT && errno != ENOTDIR)
+        fail(LAUNCH, step, errno, NULL, "%s", path);
+    return fd;
+}
+
+void op_mask(struct container *self, const struct op *op)
+{
+    const char *path = op->args.mask.path.s.data;
+    struct stat status;
+    autoclose target = existing(self, "mask", path);
+
+    if (target < 0)
+        return;
+    if (fstat(target, &status) != 0)
+        fail(LAUNCH, "mask", errno, NULL, "%s", path);
+    if (S_ISDIR(status.st_mode)) {
+        mask_folder(self, target, path);
+        return;
+    }
+    autoclose null = sys_open_tree(self->null, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    attach("mask", null, target, path);
+}
+
+void op_readonly(struct container *self, const struct op *op)
+{
+    const char *path = op->args.readonly.path.s.data;
+    struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};
+    autoclose target = existing(self, "readonly", path);
+
+    if (target < 0)
+        return;
+    autoclose clone = sys_open_tree(target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+    if (clone < 0 || sys_mount_setattr(clone, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes) != 0)
+        fail(LAUNCH, "readonly", errno, NULL, "%s", path);
+    attach("readonly", clone, target, path);
+}
+
+void op_pivot(struct container *self, const struct op *op)
+{
+    char cwd[2];
+
+    (void)op;
+    /* pivot_root(2), "pivot_root(".", ".")": the old root is stacked on the new one and is taken off at once. */
+    if (fchdir(self->root) != 0 || sys_pivot_root(".", ".") != 0)
+        fail(LAUNCH, "pivot", errno, NULL, "into the container's root");
+    if (sys_umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
+        fail(LAUNCH, "pivot", errno, NULL, "the host's tree");
+    /* A working directory outside the root is shown with a prefix (getcwd(3)). */
+    if (syscall(SYS_getcwd, cwd, sizeof cwd) < 0 || cwd[0] != '/')
+        fail(LAUNCH, "pivot", 0, NULL, "the working directory is not in the container");
+    self->pivoted = true;
+}

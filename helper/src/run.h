@@ -1,0 +1,91 @@
+/*
+ * What client, monitor and keeper of one container share. run.c fills it before the first fork; afterwards each process has its
+ * own copy, and the keeper's is complete enough to start a new monitor from.
+ */
+#ifndef ESTIBA_RUN_H
+#define ESTIBA_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <termios.h>
+
+#include "channel.h"
+#include "failure.h"
+#include "plan.h"
+
+enum stream_kind { STREAMS_NULL = 0, STREAMS_PIPES = 1, STREAMS_TERMINAL = 2 };
+
+/* How far one output stream is, in memory that outlives a monitor (stream.c says how it is used). */
+struct progress {
+    uint64_t base, next; /* offset of the first byte in the stage, and what it becomes when the stage is emptied */
+    int64_t log_from;    /* size of the log before the staged bytes were written to it, -1 before */
+    bool logged;
+};
+
+struct shared {
+    struct progress output[2];
+    uint64_t input_taken; /* bytes of input that were staged, and the stage's level before the last of them (input.c) */
+    int input_level;
+};
+
+enum phase { LAUNCHING, STARTED, FAILED, EXITED };
+
+struct run {
+    const struct plan *plan;
+    enum stream_kind kind;
+    bool wants_input, attached, signal_proxy;
+    uint32_t rows, columns, stop_signal;
+    int log, status, report, listener; /* descriptors, -1 where the plan names none */
+
+    int client;       /* the monitor's end of the first client's connection */
+    int keeper;       /* the monitor's end of the connection with the keeper */
+    int monitor;      /* the keeper's end */
+    int terminal;     /* the client's terminal, while it may have to be restored for a client that was killed */
+    struct termios terminal_before;
+    int input;        /* write end of standard input, or the pseudo-terminal's master */
+    int output[2];    /* read ends of standard output and error, or the master and -1 */
+    int stage[2][2];  /* pipes that hold output between the program and its readers */
+    int input_stage[2];
+    struct shared *shared;
+
+    enum phase phase;
+    int program;     /* pidfd of the container's first process */
+    pid_t pid;
+    int user_namespace; /* to remove what belongs to its ids */
+    int namespaces[3];  /* mount, network, IPC: the keeper holds them, so that their end is not waited for with the program's */
+    int exit_code, exit_signal;
+    char record[MAX_RECORD]; /* of phase FAILED */
+};
+
+/* client.c: copies the streams of the calling process; returns its exit status. */
+int client_main(struct run *run, int connection);
+/* monitor.c; `resumed` when the keeper starts it in the place of one that died. */
+_Noreturn void monitor_main(struct run *run, bool resumed);
+/* keeper.c */
+_Noreturn void keeper_main(struct run *run);
+/* container.c: the container's first process; `connection` leads to the keeper. */
+_Noreturn void container_main(struct run *run, int connection);
+
+/* run.c: the outer ends of the streams, as the container's first process sent them with MESSAGE_STREAMS. */
+void take_streams(struct run *run, const struct descriptors *descriptors);
+
+/* wait.c: how the program ended, into exit_code and exit_signal; false when it did not, or nobody knows any more. */
+bool take_exit_status(struct run *run);
+
+/* trace.c: a line for `run --explain` where the plan asks for it. */
+void trace_to(int fd);
+void trace(const char *step);
+
+/* status.c */
+void status_running(const struct run *run);
+void status_exited(const struct run *run, bool oom);
+
+/* after.c: the operations that come before the exit is reported, and those behind it. */
+void after_before_report(const struct run *run);
+/* Ends in the container's user namespace, if there is one. */
+void after_behind_report(const struct run *run);
+
+/* harden.c: what monitor and keeper do not need is given up. */
+void harden_watcher(void);
+
+#endif

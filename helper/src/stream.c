@@ -1,0 +1,113 @@
+#define _GNU_SOURCE
+#include "stream.h"
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "channel.h"
+#include "log.h"
+
+/* Where tee(2) puts the copy that is read into `data`. Private to a monitor: its content never counts. */
+static int scratch[2] = {-1, -1};
+
+void stream_open(struct stream *stream, struct run *run, unsigned index)
+{
+    static char data[2][MAX_DATA];
+
+    *stream = (struct stream){
+        .source = run->output[index],
+        .stage = run->stage[index],
+        .number = (uint8_t)(index + 1),
+        .progress = &run->shared->output[index],
+        .data = data[index],
+    };
+    if (scratch[0] < 0 && pipe2(scratch, O_CLOEXEC | O_NONBLOCK) != 0)
+        fail(LAUNCH, "streams", errno, NULL, "a pipe");
+}
+
+/* Copies the stage's content, which stays there, into `data`. */
+static void peek(struct stream *stream)
+{
+    int level = 0;
+
+    ioctl(stream->stage[0], FIONREAD, &level);
+    stream->held = 0;
+    if (level <= 0)
+        return;
+    ssize_t n = tee(stream->stage[0], scratch[1], (size_t)level, SPLICE_F_NONBLOCK);
+    if (n > 0 && read_all(scratch[0], stream->data, (size_t)n) == n)
+        stream->held = (size_t)n;
+}
+
+/* A pseudo-terminal's master cannot be spliced from on kernels before 6.5; the gap between the two calls is accepted there. */
+static ssize_t copy_to_stage(struct stream *stream)
+{
+    ssize_t n = read(stream->source, stream->data, 4096);
+
+    if (n > 0 && write_all(stream->stage[1], stream->data, (size_t)n) != 0)
+        return -1;
+    return n;
+}
+
+enum filled stream_fill(struct stream *stream)
+{
+    ssize_t n = splice(stream->source, NULL, stream->stage[1], NULL, MAX_DATA, SPLICE_F_NONBLOCK);
+
+    if (n < 0 && errno == EINVAL)
+        n = copy_to_stage(stream);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return FILLED_NOTHING;
+    if (n <= 0) /* the end, or EIO: no process has the terminal open any more */
+        return FILLED_END;
+    peek(stream);
+    return FILLED_DATA;
+}
+
+bool stream_resume(struct stream *stream, const struct run *run)
+{
+    struct progress *progress = stream->progress;
+
+    peek(stream);
+    if (stream->held == 0) {
+        if (progress->next > progress->base)
+            progress->base = progress->next;
+        progress->log_from = -1;
+        progress->logged = false;
+        return false;
+    }
+    if (!progress->logged && progress->log_from >= 0)
+        log_cut(run->log, progress->log_from);
+    return true;
+}
+
+bool stream_log(struct stream *stream, const struct run *run)
+{
+    struct progress *progress = stream->progress;
+
+    if (run->log < 0 || progress->logged)
+        return true;
+    if (progress->log_from < 0)
+        progress->log_from = log_size(run->log);
+    if (!log_write(run->log, stream->number == 2 ? "stderr" : "stdout", stream->data, stream->held)) {
+        log_cut(run->log, progress->log_from);
+        return false;
+    }
+    progress->logged = true;
+    return true;
+}
+
+void stream_commit(struct stream *stream)
+{
+    struct progress *progress = stream->progress;
+
+    progress->next = progress->base + stream->held;
+    atomic_thread_fence(memory_order_seq_cst);
+    (void)!read_all(stream->stage[0], stream->data, stream->held);
+    progress->base = progress->next;
+    progress->log_from = -1;
+    progress->logged = false;
+    stream->held = 0;
+}
