@@ -46,7 +46,7 @@ elif [ -f "$alpine_folder/alpine-minirootfs-3.20.3-$(uname -m).tar.gz" ]; then
     base=alpine:3.20
     for version in 3.19.4 3.20.3; do
         file=$alpine_folder/alpine-minirootfs-$version-$(uname -m).tar.gz
-        [ ! -f "$file" ] || show import "$file" "alpine:${version%.*}"
+        [ ! -f "$file" ] || show import "$(realpath --relative-to=. "$file")" "alpine:${version%.*}"
     done
 else
     say "2. An image of this machine's own programs, with exactly the libraries they need"
@@ -54,15 +54,15 @@ else
     show image from-host host /bin/sh /bin/ls /bin/cat /usr/bin/id
 fi
 
-say "3. A second image, laid on the first without copying a layer"
-show image from-host tools /usr/bin/env /usr/bin/sha256sum
-show image stack -t stacked "$base" tools
+say "3. Two images, laid on each other without copying a layer"
+show image from-host tools /usr/bin/getconf /usr/bin/nproc
+show image stack -t stacked tools "$base"
 
 say "4. The images, taken apart into layers: who stands on what"
 show image tree
 
 say "5. A container from the stack, on this machine's kernel"
-show run --rm stacked /bin/sh -c 'echo "kernel $(cat /proc/sys/kernel/osrelease), process $$, root of"; ls /; sha256sum /proc/self/exe'
+show run --rm stacked /bin/sh -c 'echo "kernel $(cat /proc/sys/kernel/osrelease), process $$, $(nproc) processors, pages of $(getconf PAGESIZE) bytes"; ls /'
 
 say "6. What was done, step by step"
 show run --rm --explain "$base" /bin/sh -c 'exit 0'
