@@ -241,11 +241,22 @@ def make(group: Group) -> int:
         raise PermissionDenied(f"cannot make cgroup {group.path}: {error.strerror}") from error
     try:
         for file, value in group.writes:
-            _write(f"{group.path}/{file}", value or _inherited(f"{parent}/{file}"))
+            if not _is_met_without_swap(group.path, file):
+                _write(f"{group.path}/{file}", value or _inherited(f"{parent}/{file}"))
     except FailedPrecondition:
         os.rmdir(group.path)
         raise
     return os.open(group.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _is_met_without_swap(path: str, file: str) -> bool:
+    """Tells whether a limit of swap needs no file: the kernel does not count swap, and there is none."""
+    if file not in ("memory.swap.max", "memory.memsw.limit_in_bytes") or os.path.exists(f"{path}/{file}"):
+        return False
+    try:
+        return len(_inherited("/proc/swaps").splitlines()) < 2
+    except FileNotFoundError:  # a kernel without swap
+        return True
 
 
 def _make_parent(parent: str, group: Group) -> None:

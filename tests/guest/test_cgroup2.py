@@ -1,0 +1,74 @@
+"""Limits on a machine with cgroup version 2 alone: a User-Mode Linux guest, whatever the host has."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KERNEL = Path(__file__).resolve().parents[3] / "shared" / "kernels" / "uml-7.2.13-x86_64.xz"
+INIT = Path(__file__).with_name("guest_init.py")
+ESTIBA = [sys.executable, "-m", "estiba"]
+READ_LIMITS = "cd /sys/fs/cgroup; cat /proc/self/cgroup memory.max cpu.max pids.max; echo 1 > pids.max"
+
+pytestmark = pytest.mark.skipif(not KERNEL.exists(), reason="needs the User-Mode Linux kernel of ../shared/kernels")
+
+
+def boot(folder: Path, commands: list[list[str]]) -> list[dict[str, Any]]:
+    """Runs the commands in a guest; the kernel's own exit status says nothing, the line of results does."""
+    kernel, init = folder / "linux", folder / "init"
+    kernel.write_bytes(lzma.decompress(KERNEL.read_bytes()))
+    kernel.chmod(0o755)
+    (folder / "commands").write_text(json.dumps(commands))
+    init.write_text(f"#!/bin/sh\nexec {sys.executable} -B {INIT} {folder}/commands\n")
+    init.chmod(0o755)
+    guest = subprocess.Popen(
+        [kernel, "mem=512M", "seccomp=on", "lpj=10000000", "quiet", "con0=null,fd:1", "con=null", "ssl=null",
+         f"uml_dir={folder}/uml", "umid=guest", "rootfstype=hostfs", "rootflags=/", "ro", f"init={init}"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output = guest.communicate(timeout=120)[0]
+    finally:
+        if guest.poll() is None:
+            os.killpg(guest.pid, signal.SIGKILL)
+            guest.wait()
+    lines = [line for line in output.splitlines() if line.startswith("RESULTS ")]
+    assert lines, output
+    results: list[dict[str, Any]] = json.loads(lines[0].removeprefix("RESULTS "))
+    return results
+
+
+def test_limits_hold_and_nothing_is_left(tmp_path: Path, alpine_tar: Path) -> None:
+    run = [*ESTIBA, "run", "--rm", "--network", "none"]
+    results = boot(
+        tmp_path,
+        [
+            ["cat", "/sys/fs/cgroup/cgroup.controllers"],
+            [*ESTIBA, "import", str(alpine_tar), "image"],
+            [*run, "-m", "32m", "--cpus", "0.5", "--pids-limit", "50", "image", "sh", "-c", READ_LIMITS],
+            [*run, "-m", "16m", "image", "sh", "-c", "x=0123456789abcdef; while :; do x=$x$x; done"],
+            [*run, "-m", "16m", "image", "sh", "-c", "echo within"],
+            [*run, "--pids-limit", "3", "image", "sh", "-c", "sleep 1 & sleep 1 & sleep 1 & sleep 1"],
+            [*run, "--cpuset-cpus", "0", "image", "true"],
+            ["find", "/sys/fs/cgroup/estiba", "-mindepth", "1", "-type", "d"],
+        ],
+    )
+    controllers, imported, limits, eater, modest, forks, cpuset, left = results
+    assert {"memory", "cpu", "pids"} <= set(controllers["out"].split())
+    assert imported["code"] == 0, imported["err"]
+    assert limits["out"].splitlines() == ["0::/", "33554432", "50000 100000", "50"]
+    assert limits["code"] != 0, "a container may not raise its own limit"
+    assert eater["code"] == 137
+    assert (modest["code"], modest["out"]) == (0, "within\n")
+    assert "can't fork" in forks["err"] or "annot fork" in forks["err"], forks
+    assert cpuset["code"] == 125, "this guest has no cpuset controller: the request must fail"
+    assert "cpuset" in cpuset["err"]
+    assert left["out"] == ""
