@@ -42,7 +42,7 @@ static char *root_mount(char *mountinfo)
     for (char *line = strtok(mountinfo, "\n"); line; line = strtok(NULL, "\n")) {
         int at = 0;
         (void)sscanf(line, "%*s %*s %*s %*s / %n", &at);
-        if (at > 0)
+        if (at > 0 && line[at - 1] == ' ') /* a blank in a format matches none as well: "/proc" is not "/" */
             found = line;
     }
     return found;
