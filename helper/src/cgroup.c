@@ -12,16 +12,42 @@
 #include "base.h"
 #include "failure.h"
 
-void join_cgroups(const struct plan *plan, pid_t pid)
+/*
+ * Writing a pid to cgroup.procs waits for an RCU grace period, 5 to 15 ms (the write side of cgroup_threadgroup_rwsem). A thread
+ * that moves itself alone does not (cgroup_procs_write_start() in the kernel), and a process of one thread is moved by that, by
+ * version 1's file `tasks`. In version 2 the process is born there instead (CLONE_INTO_CGROUP, clone3(2)).
+ */
+static int tasks[MAX_SLOTS];
+static unsigned count;
+
+int open_cgroups(const struct plan *plan)
 {
-    char text[16];
-    int size = snprintf(text, sizeof text, "%d", (int)pid);
+    int into = -1;
 
     for (const struct op *op = plan_find(plan, OP_CGROUP); op != NULL; op = plan_next(plan, op, OP_CGROUP)) {
         const struct slot *slot = &plan->slots[op->args.cgroup.slot.u];
-        if (write_file_at(slot->fd, "cgroup.procs", text, (size_t)size) != 0)
-            fail(LAUNCH, "cgroup", errno, NULL, "%s", slot->path[0] ? slot->path : "cgroup.procs");
+        int fd = openat(slot->fd, "tasks", O_WRONLY | O_CLOEXEC);
+        if (fd >= 0 && count < MAX_SLOTS)
+            tasks[count++] = fd;
+        else if (fd < 0 && errno == ENOENT && into < 0)
+            into = slot->fd;
+        else
+            fail(LAUNCH, "cgroup", errno, NULL, "%s", slot->path[0] ? slot->path : "tasks");
     }
+    return into;
+}
+
+void join_cgroups(void)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (write(tasks[i], "0", 1) != 1)
+            fail(LAUNCH, "cgroup", errno, NULL, "tasks");
+}
+
+void close_cgroups(void)
+{
+    while (count > 0)
+        close(tasks[--count]);
 }
 
 /* The number behind `oom_kill ` in a file of lines `key value`, 0 when the file is not there. */

@@ -6,8 +6,17 @@
 
 #include "plan.h"
 
-/* Moves the process into every cgroup that the plan names. */
-void join_cgroups(const struct plan *plan, pid_t pid);
+/*
+ * Before the clone: opens what the new process joins the plan's cgroups by. Returns the cgroup of version 2 that clone3(2) puts
+ * it into, -1 where there is none.
+ */
+int open_cgroups(const struct plan *plan);
+
+/* The calling process, which has one thread, joins the cgroups of version 1 that were opened. */
+void join_cgroups(void);
+
+/* Closes what open_cgroups opened. */
+void close_cgroups(void);
 
 /* Whether the kernel killed a process of these cgroups for want of memory (v2 memory.events, v1 memory.oom_control). */
 bool cgroups_had_oom(const struct plan *plan);

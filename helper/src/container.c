@@ -2,7 +2,7 @@
  * The container's first process from the clone to execve(2). Stages, and why in this order:
  *
  *   1. die with the keeper, until the program runs: a half-made container has no owner
- *   2. wait until the keeper wrote the id maps, joined the cgroups and sends the idmapped clones
+ *   2. wait until the keeper wrote the id maps and sends the idmapped clones; join the cgroups, still with the caller's ids
  *   3. not dumpable any more (hardening W4), and only then the first file of the container is touched
  *   4. the cgroup namespace, whose root is the cgroup joined in 2
  *   5. root of the user namespace: files that are made belong to it
@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 
 #include "base.h"
+#include "cgroup.h"
 #include "sys.h"
 
 static int keeper_connection = -1;
@@ -156,6 +157,8 @@ void container_main(struct run *run, int connection)
     close_fd(&run->monitor);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     wait_for_keeper(&self);
+    join_cgroups();
+    close_cgroups();
     prctl(PR_SET_DUMPABLE, 0);
     trace("child");
     reset_signals();

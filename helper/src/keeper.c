@@ -106,7 +106,12 @@ static void clone_program(struct run *self, const int connection[2])
         .pidfd = (uint64_t)(uintptr_t)&self->program,
         .exit_signal = SIGCHLD,
     };
+    int cgroup = open_cgroups(self->plan);
 
+    if (cgroup >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)cgroup;
+    }
     /* The files of a process that is not dumpable belong to root: until its maps are written, the child's must not. */
     prctl(PR_SET_DUMPABLE, user != NULL);
     trace("clone");
@@ -115,6 +120,7 @@ static void clone_program(struct run *self, const int connection[2])
         container_main(self, connection[1]);
     int error = errno;
     prctl(PR_SET_DUMPABLE, 0);
+    close_cgroups();
     if (self->pid < 0) {
         self->program = -1;
         fail(LAUNCH, user ? "user_namespace" : "namespaces", error, NULL, "of the container");
@@ -134,7 +140,6 @@ static void prepare_program(struct run *self, int connection)
         if (self->user_namespace < 0)
             fail(LAUNCH, "user_namespace", errno, NULL, "of the container");
     }
-    join_cgroups(self->plan, self->pid);
     make_idmapped_clones(self->plan, self->user_namespace, &clones);
     channel_send(connection, &go, NULL, 0, &clones, 0);
     for (size_t i = 0; i < clones.count; i++)
