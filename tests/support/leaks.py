@@ -81,18 +81,22 @@ def mounts(folder: Path) -> frozenset[str]:
 
 
 def empty_cgroups() -> frozenset[str]:
-    """Cgroups named after estiba in which nothing runs: a running container of somebody else is no leak of ours."""
+    """Cgroups of containers in which nothing runs; a running container of somebody else is no leak of ours.
+
+    The folder `estiba` of each hierarchy, in which they are, stays.
+    """
     found = set()
     for folder, names, _ in os.walk("/sys/fs/cgroup"):
+        if "estiba" not in folder:
+            continue
         for name in names:
-            if "estiba" in folder or "estiba" in name:
-                path = os.path.join(folder, name)
-                try:
-                    populated = Path(path, "cgroup.procs").read_text()
-                except OSError:
-                    continue
-                if not populated and not any(entry.is_dir() for entry in list(os.scandir(path))):
-                    found.add(path)
+            path = os.path.join(folder, name)
+            try:
+                populated = Path(path, "cgroup.procs").read_text()
+            except OSError:
+                continue
+            if not populated and not any(entry.is_dir() for entry in os.scandir(path)):
+                found.add(path)
     return frozenset(found)
 
 
