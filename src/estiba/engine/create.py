@@ -1,0 +1,357 @@
+"""Makes a container: its id, name, folder, id range and control groups, and the plan that starts it. On the start path of ``run``.
+
+Order: everything that can be refused is refused before anything is made; then the record (engine/records.py), then what it names.
+A failure on the way takes back what was made.
+
+    containers/<id>/  config.json  state.json  status  hosts  resolv.conf  hostname  upper/  work/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from estiba.engine import container_files, records
+from estiba.errors import AlreadyExists, CommandNotFound, DataLoss
+from estiba.linux import cgroup, facts, idmap
+from estiba.oci.digest import hex_of
+from estiba.oci.strict_json import dumps
+from estiba.plan import ops
+from estiba.runtime.compile import Bindings, compile_plan
+from estiba.runtime.spec import build_spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiba.config.settings import Settings
+    from estiba.engine.resolve import Stack
+    from estiba.linux.facts import HostFacts
+    from estiba.oci.digest import DiffID
+    from estiba.plan.ops import Op
+    from estiba.runtime.options import RunOptions
+    from estiba.store.layout import Store
+
+_OPEN_PATH = os.O_PATH | os.O_CLOEXEC
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILES = ("hosts", "resolv.conf", "hostname")
+
+
+class Created:
+    """A container that can be launched: its `id`, `folder`, `spec`, the `plan`, the `record` and the `bindings`."""
+
+    __slots__ = ("bindings", "folder", "id", "plan", "record", "spec")
+
+    def __init__(self, record: records.Record, spec: dict[str, Any], bindings: Bindings, plan: list[Op]) -> None:
+        self.id = record.id
+        self.folder = record.folder
+        self.record = record
+        self.spec = spec
+        self.bindings = bindings
+        self.plan = plan
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The descriptors that the plan's slots name."""
+        return [slot.descriptor for slot in self.bindings.slots]
+
+
+def create(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> Created:
+    """Makes the container that `options` describes on the layers of `stack`.
+
+    Raises InvalidArgument, NotFound, AlreadyExists (a name in use), FailedPrecondition and PermissionDenied (what this machine does
+    not allow), DataLoss (a layer is missing), ResourceExhausted.
+    """
+    draft = Draft(store, settings, options, stack)
+    try:
+        draft.make()
+        plan = compile_plan(draft.spec, draft.bindings)
+    except BaseException:
+        draft.undo()
+        raise
+    return Created(draft.record, draft.spec, draft.bindings, plan)
+
+
+def describe(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> Created:
+    """Returns what `create` would return, with nothing made and no descriptor open: for --dry-run."""
+    draft = Draft(store, settings, options, stack, dry=True)
+    draft.bind()
+    return Created(draft.record, draft.spec, draft.bindings, compile_plan(draft.spec, draft.bindings))
+
+
+class Draft:
+    """A container on its way. `dry` opens nothing and makes nothing."""
+
+    def __init__(self, store: Store, settings: Settings, options: RunOptions, stack: Stack, *, dry: bool = False) -> None:
+        self.store = store
+        self.settings = settings
+        self.options = options
+        self.stack = stack
+        self.dry = dry
+        self.record = _new_record(store, options)
+        self.record.slot = self._free_slot()
+        _complete(options, self.record.id, store)
+        self.facts = self._facts()
+        self.spec = build_spec(stack.config, options, self.facts)
+        self.lowers = _lowers(store, stack, self.spec)
+        self.groups = self.facts.cgroups.groups(self.record.id, self.spec["linux"]["resources"])
+        self.record.cgroups = [group.path for group in self.groups]
+        self.bindings = Bindings(self.facts.maps)
+        self.bindings.seccomp = _filter(options, self.spec, stack)
+        self._status = -1
+
+    def _free_slot(self) -> int | None:
+        if self.options.userns == "host" or not idmap.needs_range(self.settings):
+            return None
+        return records.ranges(self.settings).free_slot(self.record.id)
+
+    def _facts(self) -> HostFacts:
+        slot = self.record.slot
+        base = None if slot is None else records.ranges(self.settings).base(slot)
+        maps = idmap.container_maps(self.settings, base)
+        return facts.gather(self.settings, maps, every_device=self.options.privileged)
+
+    # --- making -----------------------------------------------------------------------------------------------------------
+
+    def make(self) -> None:
+        """Makes everything, in the order of the record's lines."""
+        self._open_sources()
+        self.record.write(self.settings)
+        self._take_range()
+        self._take_name()
+        self._make_folder()
+        self.bind()
+
+    def _take_range(self) -> None:
+        slot = self.record.slot
+        if slot is None:
+            return
+        ranges = records.ranges(self.settings)
+        while not ranges.take(slot, self.record.id):
+            slot = ranges.free_slot(self.record.id, after=slot)
+            self.record.slot = slot
+            self.record.write(self.settings)
+            maps = idmap.container_maps(self.settings, ranges.base(slot))
+            self.facts.maps = self.bindings.maps = maps
+            self.spec = build_spec(self.stack.config, self.options, self.facts)
+
+    def _take_name(self) -> None:
+        path = f"{self.store.names}/{self.options.name or self.record.id[:12]}"
+        try:
+            os.symlink(self.record.id, path)
+        except FileExistsError:
+            holder = os.readlink(path)
+            raise AlreadyExists(
+                f"cannot create container {self.options.name}: the name is in use by container {holder[:12]}",
+                hint="choose another --name, or remove that container",
+            ) from None
+        self.record.name = path
+
+    def _make_folder(self) -> None:
+        folder = self.record.folder
+        os.mkdir(folder, 0o700)
+        self._status = os.open(f"{folder}/status", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._status, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.mkdir(f"{folder}/upper", 0o755)
+        os.mkdir(f"{folder}/work", 0o755)
+        durable = not self.options.rm
+        _write(f"{folder}/hosts", container_files.hosts(self.options).encode("utf-8", "surrogateescape"), mode=0o644)
+        _write(f"{folder}/resolv.conf", container_files.resolv_conf(self.options).encode("utf-8", "surrogateescape"), mode=0o644)
+        _write(f"{folder}/hostname", f"{self.options.hostname or os.uname().nodename}\n".encode(), mode=0o644)
+        _write(f"{folder}/config.json", dumps(self.spec), durable=durable)
+        _write(f"{folder}/state.json", dumps(self._state()), durable=durable)
+
+    def _state(self) -> dict[str, object]:
+        return {
+            "id": self.record.id,
+            "name": self.options.name or self.record.id[:12],
+            "created": time.time_ns(),
+            "reference": self.stack.reference,
+            "image": self.stack.image,
+            "layers": self.stack.layers,
+            "command": self.spec["process"]["args"],
+            "remove": self.options.rm,
+            "volumes": [_volume(mount) for mount in self.options.mounts if mount.type == "bind"],
+            "labels": {**self.stack.config.labels, **self.options.labels},
+            "stop_timeout": self.options.stop_timeout,
+        }
+
+    def undo(self) -> None:
+        """Takes back what was made so far; the errors of that are not the caller's error."""
+        descriptors = {slot.descriptor for slot in self.bindings.slots} | ({self._status} if self._status >= 0 else set())
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self.record.trash = self.store.trash
+        records.release(self.settings, self.record)
+
+    # --- binding ----------------------------------------------------------------------------------------------------------
+
+    def _open(self, path: str, flags: int = _OPEN_PATH) -> int:
+        return self.bindings.add(0 if self.dry else os.open(path, flags), path)
+
+    def _open_sources(self) -> None:
+        """Opens the caller's paths: the one place where a path of the host is looked up, before anything is made."""
+        private = self.options.userns == "private" and self.facts.maps.kind == "root-range"
+        for request in self.options.mounts:
+            if request.create_source and not self.dry:
+                os.makedirs(request.source, exist_ok=True)
+        for mount in self.spec["mounts"]:
+            source, target = mount["source"], mount["destination"]
+            if mount["type"] != "bind" or source == target and target in _HOST_TREES:
+                continue
+            number = self._open_source(source, target)
+            self.bindings.binds[target] = number
+            if private and not source.startswith("/dev/"):
+                self.bindings.idmapped.append((number, "rbind" in mount["options"]))
+
+    def _open_source(self, source: str, target: str) -> int:
+        try:
+            return self._open(source)
+        except OSError as error:
+            from estiba.engine.bind_errors import cannot_bind
+
+            raise cannot_bind(source, target, error) from error
+
+    def bind(self) -> None:
+        """Gives the plan its slots."""
+        if self.dry:
+            self._open_sources()
+        bindings, folder = self.bindings, self.record.folder
+        private = self.options.userns == "private" and self.facts.maps.kind == "root-range"
+        bindings.layers = self._open(self.store.layers)
+        bindings.upper = self._open(folder)
+        bindings.lowers = self.lowers
+        bindings.volatile = self.options.rm
+        for name in _FILES:
+            number = self._open(f"{folder}/{name}")
+            bindings.files.append((number, f"/etc/{name}"))
+        if private:
+            shared = (bindings.layers, bindings.upper, *(number for number, _ in bindings.files))
+            bindings.idmapped += [(number, False) for number in shared]
+        self._bind_groups()
+        bindings.status = bindings.add(0 if self.dry else self._status)
+        bindings.stdin = self.options.interactive
+        bindings.signal_proxy = self.options.sig_proxy
+        bindings.window = _window() if self.options.tty else (0, 0)
+        bindings.cleanup = self._cleanup()
+
+    def _bind_groups(self) -> None:
+        for group in self.groups:
+            self.bindings.cgroups.append(self.bindings.add(0 if self.dry else cgroup.make(group)))
+
+    def _cleanup(self) -> list[Op]:
+        """What the monitor does when the container is gone, the record last."""
+        record, cleanup = self.record, []
+        for group in self.groups:
+            parent, _, name = group.path.rpartition("/")
+            cleanup.append(ops.remove_cgroup(self._open(parent, _OPEN_FOLDER), name))
+        if record.slot is not None:
+            cleanup.append(ops.forget(self._open(f"{self.settings.runtime_dir}/ranges", _OPEN_FOLDER), str(record.slot)))
+        if self.options.rm:
+            trash = self._open(self.store.trash, _OPEN_FOLDER)
+            name = self.options.name or record.id[:12]
+            cleanup.append(ops.forget(self._open(self.store.names, _OPEN_FOLDER), name))
+            cleanup.append(ops.discard(self._open(self.store.containers, _OPEN_FOLDER), record.id, trash))
+        cleanup.append(ops.forget(self._open(records.live_folder(self.settings), _OPEN_FOLDER), record.id))
+        return cleanup
+
+
+_HOST_TREES = ("/proc", "/sys", "/dev/mqueue", "/dev/shm")  # noqa: S108 - mount points
+
+
+def _new_record(store: Store, options: RunOptions) -> records.Record:
+    container_id = os.urandom(32).hex()
+    record = records.Record(container_id, f"{store.containers}/{container_id}")
+    if options.rm:
+        record.trash = store.trash
+        record.name = f"{store.names}/{options.name or container_id[:12]}"
+    return record
+
+
+def _complete(options: RunOptions, container_id: str, store: Store) -> None:
+    """Fills in what depends on the id or on files that the options name."""
+    if options.uts == "private" and not options.hostname:
+        options.hostname = os.uname().nodename if options.network == "host" else container_id[:12]
+    if options.env_files:
+        read = [entry for path in options.env_files for entry in container_files.read_env_file(path)]
+        options.env, options.env_files = read + options.env, []
+    if options.label_files:
+        for path in options.label_files:
+            options.labels = {**container_files.read_label_file(path), **options.labels}
+        options.label_files = []
+    # A volume without a source is a folder of the container's own: it stays in the container's upper layer.
+    options.mounts = [mount for mount in options.mounts if mount.type != "volume"]
+    if options.volumes_from:
+        from estiba.engine.volumes_from import add_volumes
+
+        add_volumes(store, options)
+
+
+def _lowers(store: Store, stack: Stack, spec: dict[str, Any]) -> list[str]:
+    """Returns the layers beneath the store's layers folder, topmost first."""
+    if not stack.layers:
+        program = spec["process"]["args"][0]
+        raise CommandNotFound(f"cannot execute {program}: the image {stack.reference} has no layers")
+    lowers = []
+    for diff_id in _unique(stack.layers):
+        path = f"{hex_of(diff_id)}/fs"
+        if not os.access(f"{store.layers}/{path}", os.F_OK):
+            raise DataLoss(
+                f"cannot run {stack.reference}: layer {diff_id} is missing from the store", hint="estiba system check --repair"
+            )
+        lowers.append(path)
+    lowers.reverse()
+    return lowers
+
+
+def _unique(layers: list[DiffID]) -> list[DiffID]:
+    if len(set(layers)) == len(layers):
+        return layers
+    from estiba.engine.stack_configs import unique_layers
+
+    return unique_layers(layers)
+
+
+def _filter(options: RunOptions, spec: dict[str, Any], stack: Stack) -> bytes | None:
+    if options.privileged or options.seccomp == "unconfined":
+        return None
+    from estiba.runtime import capabilities, seccomp_default
+
+    machine = os.uname().machine
+    held = spec["process"]["capabilities"]["bounding"]
+    small = set(held) <= set(capabilities.DEFAULT)
+    if options.seccomp is None and small and stack.platform.architecture != "386" and machine in seccomp_default.FILTERS:
+        return seccomp_default.FILTERS[machine]
+    from estiba.engine.seccomp_filter import compile_filter
+
+    return compile_filter(options.seccomp, machine, held, with_i386=stack.platform.architecture == "386")
+
+
+def _window() -> tuple[int, int]:
+    """Returns rows and columns of the caller's terminal, zeros where there is none (ioctl_tty(2), TIOCGWINSZ)."""
+    for descriptor in (0, 1, 2):
+        try:
+            columns, rows = os.get_terminal_size(descriptor)
+        except OSError:
+            continue
+        return rows, columns
+    return 0, 0
+
+
+def _volume(mount: Any) -> dict[str, object]:
+    return {"source": mount.source, "target": mount.target, "read_only": mount.read_only, "recursive": mount.recursive}
+
+
+def _write(path: str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        os.write(descriptor, data)
+        if durable:
+            os.fsync(descriptor)
+    except OSError as error:
+        from estiba.store.publish import failure
+
+        raise failure(error, f"write {path}") from error
+    finally:
+        os.close(descriptor)

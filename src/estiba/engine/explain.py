@@ -1,0 +1,83 @@
+"""--explain: the waterfall of one start, measured. --dry-run: the OCI spec and the plan, with nothing made."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from estiba.engine import records
+from estiba.engine.create import Created, create
+from estiba.engine.resolve import resolve
+from estiba.oci.strict_json import dumps
+from estiba.plan.encode import describe
+from estiba.runtime.compile import compile_plan
+
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.engine.missing_image import ProgressMaker
+    from estiba.runtime.options import RunOptions
+    from estiba.store.layout import Store
+
+_WIDTH = 40
+
+
+def show(created: Created) -> None:
+    """Prints the spec as JSON and the plan as one line for each operation."""
+    sys.stdout.buffer.write(dumps(created.spec, indent=2) + b"\n")
+    sys.stdout.write("".join(f"{describe(op)}\n" for op in created.plan))
+
+
+def explain(store: Store, settings: Settings, options: RunOptions, progress: ProgressMaker | None) -> int:
+    """Runs the container and prints the steps with their milliseconds to standard error; returns its exit code."""
+    from estiba.engine.run import prepare, tell
+
+    steps: list[tuple[str, int]] = [("start of Python", process_start())]
+    with store.using():
+        steps.append(("resolve", time.monotonic_ns()))
+        stack = resolve(store, settings, options, progress)
+        tell(stack, settings, options)
+        steps.append(("sweep", time.monotonic_ns()))
+        records.sweep(settings, records.SWEPT_PER_START)
+        steps.append(("spec, folder, plan", time.monotonic_ns()))
+        created = create(store, settings, options, stack)
+        trace = os.memfd_create("estiba-trace", os.MFD_CLOEXEC)
+        created.bindings.trace = created.bindings.add(trace)
+        created.plan = compile_plan(created.spec, created.bindings)
+    steps.append(("spawn the helper", time.monotonic_ns()))
+    copy = os.dup(trace)
+    code = prepare(settings, options, created).spawn().wait()
+    end = time.monotonic_ns()
+    with os.fdopen(copy, "rb") as file:
+        file.seek(0)
+        steps += parse_trace(file.read())
+    sys.stderr.write(waterfall(steps, end))
+    return code
+
+
+def process_start() -> int:
+    """Returns when this process began, on CLOCK_MONOTONIC (proc_pid_stat(5) counts in ticks of the boot clock)."""
+    ticks = int(records.start_time(os.getpid()))
+    since_boot = ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    return since_boot - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + time.monotonic_ns()
+
+
+def parse_trace(data: bytes) -> list[tuple[str, int]]:
+    """Reads the helper's lines ``name nanoseconds``."""
+    lines = [line.rsplit(" ", 1) for line in data.decode("utf-8", "replace").splitlines()]
+    return [(name, int(moment)) for name, moment in lines]
+
+
+def waterfall(steps: list[tuple[str, int]], end: int) -> str:
+    """Draws each step from its beginning to the beginning of the next one."""
+    ordered = sorted(steps, key=lambda step: step[1])
+    first = ordered[0][1]
+    total = max(end - first, 1)
+    lines = []
+    for index, (name, begin) in enumerate(ordered):
+        finish = ordered[index + 1][1] if index + 1 < len(ordered) else end
+        left = (begin - first) * _WIDTH // total
+        length = max(1, (finish - begin) * _WIDTH // total)
+        lines.append(f"{name:<28} {(begin - first) / 1e6:9.3f} ms  {(finish - begin) / 1e6:8.3f} ms  {' ' * left}{'█' * length}\n")
+    return "".join([*lines, f"{'total':<28} {'':9}     {total / 1e6:8.3f} ms\n"])

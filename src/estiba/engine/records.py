@@ -1,0 +1,215 @@
+"""The record of what a running container holds on this machine, and the sweep of what a dead one left.
+
+``<runtime directory>/live/<container id>`` is written before anything that it names is made, and removed by the monitor when the
+container is gone. Lines, in any order:
+
+    creator PID START       the process that makes the container (proc_pid_stat(5), field 22), for the time before it runs
+    folder PATH             the container's folder; its ``status`` file is locked as long as keeper or monitor live
+    remove PATH             --rm: the folder is moved into this trash folder
+    name PATH               --rm: the container's entry in containers/names
+    range SLOT              its id range
+    cgroup PATH             one control group
+
+A container is dead when nobody holds the lock of its status file and its creator, if it never ran, is gone. On the start path.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from estiba.linux import cgroup, idmap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from estiba.config.settings import Settings
+
+#: A start looks at so many records at most; what is left is the next command's. It bounds the cost with many containers.
+SWEPT_PER_START = 32
+_KILL_ROUNDS = 50
+
+
+def live_folder(settings: Settings) -> str:
+    """Where the records are."""
+    return f"{settings.runtime_dir}/live"
+
+
+def ranges(settings: Settings) -> idmap.Ranges:
+    """The id ranges of root's containers."""
+    count = settings.id_range_count // idmap.RANGE_SIZE
+    return idmap.Ranges(f"{settings.runtime_dir}/ranges", settings.id_range_start, count)
+
+
+def make_folders(settings: Settings) -> None:
+    """Makes the folders of volatile state, which a boot empties."""
+    for path in (settings.runtime_dir, live_folder(settings), f"{settings.runtime_dir}/ranges"):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            continue
+
+
+class Record:
+    """What one container holds. Attributes as in the module's lines; empty or None where there is no such line."""
+
+    __slots__ = ("cgroups", "creator", "folder", "id", "name", "slot", "trash")
+
+    def __init__(self, container_id: str, folder: str) -> None:
+        self.id = container_id
+        self.folder = folder
+        self.creator = ""
+        self.trash = ""
+        self.name = ""
+        self.slot: int | None = None
+        self.cgroups: list[str] = []
+
+    def write(self, settings: Settings) -> None:
+        """Makes or replaces the record."""
+        path = f"{live_folder(settings)}/{self.id}"
+        content = "".join(f"{key} {value}\n" for key, value in self._lines()).encode("utf-8", "surrogateescape")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            make_folders(settings)
+            descriptor = os.open(path, flags, 0o600)
+        try:
+            os.write(descriptor, content)
+        finally:
+            os.close(descriptor)
+
+    def _lines(self) -> list[tuple[str, object]]:
+        lines: list[tuple[str, object]] = [("creator", self.creator or f"{os.getpid()} {start_time(os.getpid())}"), ("folder", self.folder)]
+        lines += [("remove", self.trash)] if self.trash else []
+        lines += [("name", self.name)] if self.name else []
+        lines += [] if self.slot is None else [("range", self.slot)]
+        return lines + [("cgroup", path) for path in self.cgroups]
+
+
+def read(settings: Settings, container_id: str) -> Record | None:
+    """Reads a record; None when it is gone, or was not finished (then nothing was made either)."""
+    try:
+        with open(f"{live_folder(settings)}/{container_id}", encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.rstrip("\n").partition(" ") for line in file]
+    except FileNotFoundError:
+        return None
+    values = {key: value for key, _, value in lines}
+    record = Record(container_id, values.get("folder", ""))
+    record.creator = values.get("creator", "")
+    record.trash = values.get("remove", "")
+    record.name = values.get("name", "")
+    record.slot = int(values["range"]) if "range" in values else None
+    record.cgroups = [value for key, _, value in lines if key == "cgroup"]
+    return record
+
+
+def start_time(pid: int) -> str:
+    """Returns a process's start time in clock ticks, empty when it is gone (proc_pid_stat(5), field 22)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def is_dead(record: Record) -> bool:
+    """Tells whether nothing of the container lives."""
+    try:
+        descriptor = os.open(f"{record.folder}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return _creator_is_dead(record)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(descriptor).st_size > 0 or _creator_is_dead(record)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _creator_is_dead(record: Record) -> bool:
+    pid, _, started = record.creator.partition(" ")
+    return not pid.isdigit() or start_time(int(pid)) != started
+
+
+def release(settings: Settings, record: Record) -> None:
+    """Takes back everything that the record names, then the record. What is gone already is passed over.
+
+    A group with processes that outlived their keeper is emptied first. When one cannot be removed the record stays for the next
+    command.
+    """
+    emptied = [_remove_group(path) for path in record.cgroups]
+    if record.trash:
+        try:
+            os.rename(record.folder, f"{record.trash}/{record.id}")
+        except FileNotFoundError:
+            pass
+    if record.name:
+        unlink_if(record.name, record.id)
+    if record.slot is not None:
+        ranges(settings).release(record.slot, record.id)
+    if all(emptied):
+        _unlink(f"{live_folder(settings)}/{record.id}")
+
+
+def _remove_group(path: str) -> bool:
+    for _ in range(_KILL_ROUNDS):
+        if cgroup.remove(path):
+            return True
+        kill_members(path)
+    return False
+
+
+def kill_members(path: str) -> None:
+    """Kills the processes of a container's group: by cgroup.kill where there is one, else each through a pidfd that is opened
+    before its membership is checked again, so that a number that was given away meanwhile is never signalled.
+    """
+    import signal
+    import time
+
+    try:
+        with open(f"{path}/cgroup.kill", "w", encoding="ascii") as file:
+            file.write("1")
+    except FileNotFoundError:
+        for pid in cgroup.members(path):
+            try:
+                descriptor = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            if pid in cgroup.members(path):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            os.close(descriptor)
+    time.sleep(0.002)  # the kernel takes a moment to end them; `_remove_group` tries again
+
+
+def unlink_if(path: str, target: str) -> None:
+    """Removes a symbolic link when it leads to `target`."""
+    try:
+        if os.readlink(path) == target:
+            os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def sweep(settings: Settings, limit: int | None = None) -> list[str]:
+    """Releases what dead containers hold; looks at `limit` records at most. Returns the ids of those released."""
+    try:
+        names: Sequence[str] = os.listdir(live_folder(settings))
+    except FileNotFoundError:
+        return []
+    swept = []
+    for name in names if limit is None else names[:limit]:
+        record = read(settings, name)
+        if record is not None and is_dead(record):
+            release(settings, record)
+            swept.append(name)
+    return swept

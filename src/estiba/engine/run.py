@@ -1,0 +1,92 @@
+"""`run`: a container in the foreground, from a name to the program's exit code. On the start path."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from estiba.engine import records
+from estiba.engine.create import create, describe
+from estiba.engine.resolve import foreign_note, resolve
+from estiba.errors import AlreadyExists, NotImplemented, PermissionDenied
+from estiba.runtime.launch import Launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.engine.create import Created
+    from estiba.engine.missing_image import ProgressMaker
+    from estiba.engine.resolve import Stack
+    from estiba.runtime.options import RunOptions
+    from estiba.store.layout import Store
+
+
+def run(store: Store, settings: Settings, options: RunOptions, *, progress: ProgressMaker | None = None, stay: bool = False) -> int:
+    """Runs a container and waits for it.
+
+    Without `stay` the helper takes this process's place, and nothing is returned: the helper exits with the program's code. With
+    it (the library), and for --explain, the code is returned. `progress` makes the receiver of a pull's progress.
+
+    Raises what `resolve` and `create` raise, and NotImplemented for options of networks.
+    """
+    _refuse(options)
+    if options.explain:
+        from estiba.engine.explain import explain
+
+        return explain(store, settings, options, progress)
+    with store.using():
+        stack = resolve(store, settings, options, progress)
+        tell(stack, settings, options)
+        if options.dry_run:
+            from estiba.engine.explain import show
+
+            show(describe(store, settings, options, stack))
+            return 0
+        records.sweep(settings, records.SWEPT_PER_START)
+        created = create(store, settings, options, stack)
+    launch = prepare(settings, options, created)
+    if stay:
+        return launch.spawn().wait()
+    launch.exec()
+
+
+def _refuse(options: RunOptions) -> None:
+    if options.publish:
+        raise NotImplemented("cannot publish ports: a container has no network yet", hint="use --network host")
+    if options.detach:
+        raise NotImplemented("cannot run in the background: detached containers come later")
+
+
+def tell(stack: Stack, settings: Settings, options: RunOptions) -> None:
+    """Says on standard error what the user should know before the program starts."""
+    for warning in stack.config.warnings:
+        sys.stderr.write(f"estiba: warning: {warning}\n")
+    note = foreign_note(stack.platform)
+    if note:
+        sys.stderr.write(f"estiba: warning: {note}\n")
+
+
+def prepare(settings: Settings, options: RunOptions, created: Created) -> Launch:
+    """Makes the launch of a created container, and its --cidfile. What was made is taken back when that fails."""
+    try:
+        launch = Launch(settings, created.plan, created.descriptors)
+        if options.cidfile:
+            _write_cidfile(options.cidfile, created.id)
+    except BaseException:
+        for descriptor in created.descriptors:
+            os.close(descriptor)
+        created.record.trash = os.path.dirname(os.path.dirname(created.folder)) + "/trash"
+        records.release(settings, created.record)
+        raise
+    return launch
+
+
+def _write_cidfile(path: str, container_id: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise AlreadyExists(f"cannot write --cidfile {path}: the file exists", hint="remove it, or name another") from None
+    except OSError as error:
+        raise PermissionDenied(f"cannot write --cidfile {path}: {(error.strerror or 'failed').lower()}") from error
+    os.write(descriptor, container_id.encode("ascii"))
+    os.close(descriptor)
