@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.support.command",
     "tests.support.images",
     "tests.support.leaks",
+    "tests.support.plans",
     "tests.support.registries",
     "tests.support.stores",
     "tests.support.users",

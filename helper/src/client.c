@@ -82,6 +82,32 @@ static _Noreturn void leave(int status)
     _exit(status);
 }
 
+/* As write_all, also for a stream that another program made non-blocking. */
+static int write_stream(int fd, const char *data, size_t size)
+{
+    while (size > 0) {
+        struct pollfd writable = {.fd = fd, .events = POLLOUT};
+        ssize_t n = write(fd, data, size);
+        if (n < 0 && errno == EAGAIN)
+            poll(&writable, 1, -1);
+        else if (n < 0 && errno != EINTR)
+            return -1;
+        data += n > 0 ? n : 0;
+        size -= n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+/* A reader that has enough (`run ... | head -1`) is no failure to talk about: as any filter the client ends by SIGPIPE. */
+static void leave_by_signal(void)
+{
+    if (client.raw)
+        terminal_restore(STDIN_FILENO, &client.before);
+    channel_tell(client.connection, MESSAGE_LEAVE, 0);
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
+}
+
 static void write_output(const struct message *message, const char *data, size_t size)
 {
     uint64_t *seen = &client.seen[message->stream];
@@ -90,11 +116,13 @@ static void write_output(const struct message *message, const char *data, size_t
     if (known >= size)
         return;
     *seen = message->offset + size;
-    if (write_all(message->stream == 2 ? STDERR_FILENO : STDOUT_FILENO, data + known, size - known) == 0)
+    if (write_stream(message->stream == 2 ? STDERR_FILENO : STDOUT_FILENO, data + known, size - known) == 0)
         return;
     int error = errno;
     struct message broken = {.type = MESSAGE_BROKEN, .stream = message->stream};
     channel_send(client.connection, &broken, NULL, 0, NULL, 0);
+    if (error == EPIPE)
+        leave_by_signal();
     if (client.raw)
         terminal_restore(STDIN_FILENO, &client.before);
     client.raw = false;

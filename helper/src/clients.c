@@ -15,6 +15,7 @@ void clients_open(struct monitor *monitor)
     for (unsigned i = 0; i < MAX_CLIENTS; i++)
         monitor->clients[i] = (struct client_state){.fd = -1};
     monitor->clients[0].fd = monitor->run->client;
+    monitor->clients[0].received = monitor->run->shared->input.taken;
 }
 
 /* The socket's folder is its owner's alone; the check is for folders that are not. */
@@ -46,7 +47,7 @@ void clients_accept(struct monitor *monitor)
 static void restore_terminal(struct run *run)
 {
     if (run->terminal >= 0) {
-        tcsetattr(run->terminal, TCSADRAIN, &run->terminal_before);
+        tcsetattr(run->terminal, TCSANOW, &run->terminal_before); /* a drain could wait for ever */
         close(run->terminal);
         run->terminal = -1;
     }
@@ -64,20 +65,27 @@ void client_drop(struct monitor *monitor, unsigned index)
         monitor->streams[i].waiting &= ~(1u << index);
     if (index == 0) {
         monitor->run->client = -1;
-        monitor->input_ended |= monitor->run->attached; /* of `run -di` standard input stays open */
+        monitor->run->shared->input.ended |= monitor->run->attached; /* of `run -di` standard input stays open */
         if (!client->known)
             restore_terminal(monitor->run);
         close_fd(&monitor->run->terminal);
     }
 }
 
-static void take_input(struct monitor *monitor, unsigned index, const struct message *message, const char *data, size_t size)
+/* True when all of the message was taken. */
+static bool take_input(struct monitor *monitor, unsigned index, const struct message *message, const char *data, size_t size)
 {
+    struct run *run = monitor->run;
     struct client_state *client = &monitor->clients[index];
+    size_t done = client->received > message->offset ? (size_t)(client->received - message->offset) : 0;
 
-    if (monitor->run->input >= 0 && !monitor->input_ended)
-        input_stage(monitor->run, data, size, message->offset, index == 0, monitor->resumed);
-    client->received = message->offset + size;
+    if (done < size && run->input >= 0 && !run->shared->input.ended)
+        done += input_stage(run, data + done, size - done, message->offset + done, index == 0);
+    else
+        done = size;
+    client->received = message->offset + done;
+    client->stalled = done < size;
+    return !client->stalled;
 }
 
 static void obey(struct monitor *monitor, unsigned index, const struct message *message)
@@ -85,7 +93,7 @@ static void obey(struct monitor *monitor, unsigned index, const struct message *
     switch (message->type) {
     case MESSAGE_INPUT_END:
         if (index == 0)
-            monitor->input_ended = true;
+            monitor->run->shared->input.ended = true;
         break;
     case MESSAGE_SIGNAL:
         monitor_signal(monitor, (int)message->number);
@@ -110,7 +118,7 @@ void client_read(struct monitor *monitor, unsigned index)
     static char data[INPUT_WINDOW];
     struct message message;
     int fd = monitor->clients[index].fd;
-    /* First looked at, then consumed: input that is staged in between is recognised by a new monitor. */
+    /* First looked at, then consumed: what a killed monitor had in its hands is there for the next one. */
     ssize_t size = channel_receive(fd, &message, data, sizeof data, NULL, MSG_PEEK | MSG_DONTWAIT);
 
     if (size < 0) {
@@ -118,10 +126,8 @@ void client_read(struct monitor *monitor, unsigned index)
             client_drop(monitor, index);
         return;
     }
-    if (message.type == MESSAGE_INPUT)
-        take_input(monitor, index, &message, data, (size_t)size);
-    if (index == 0)
-        monitor->resumed = false;
+    if (message.type == MESSAGE_INPUT && !take_input(monitor, index, &message, data, (size_t)size))
+        return;
     channel_receive(fd, &message, NULL, 0, NULL, MSG_DONTWAIT);
     if (message.type != MESSAGE_INPUT)
         obey(monitor, index, &message);

@@ -1,10 +1,10 @@
 /*
  * The container's first process from the clone to execve(2). Stages, and why in this order:
  *
- *   1. die with the keeper, until the program runs: a half-made container has no owner
- *   2. wait until the keeper wrote the id maps and sends the idmapped clones; join the cgroups, still with the caller's ids
+ *   1. die with the keeper, until the program runs: a half-made container has no owner; join the cgroups, still as the caller
+ *   2. wait until the keeper wrote the id maps and sends the idmapped clones
  *   3. not dumpable any more (hardening W4), and only then the first file of the container is touched
- *   4. the cgroup namespace, whose root is the cgroup joined in 2
+ *   4. the cgroup namespace, whose root is the cgroup joined in 1
  *   5. root of the user namespace: files that are made belong to it
  *   6. mounts do not travel back to the host
  *   7. slots that were not cloned are opened again in this mount namespace, before anything can hide their paths
@@ -82,9 +82,13 @@ static void wait_for_keeper(struct container *self)
 
     if (channel_receive(self->keeper, &message, NULL, 0, &clones, 0) < 0)
         _exit(EXIT_LAUNCH); /* the keeper is gone, nobody to tell */
-    for (size_t i = 0; i < MAX_SLOTS; i++)
-        if (self->plan->slots[i].idmap && next < clones.count)
-            self->trees[i] = clones.fds[next++];
+    for (size_t i = 0; i < MAX_SLOTS; i++) {
+        if (!self->plan->slots[i].idmap)
+            continue;
+        if (next == clones.count) /* the kernel hands over as many as RLIMIT_NOFILE leaves room for */
+            fail(LAUNCH, "idmap", EMFILE, NULL, "slot %zu", i);
+        self->trees[i] = clones.fds[next++];
+    }
 }
 
 static void reset_signals(void)
@@ -156,9 +160,9 @@ void container_main(struct run *run, int connection)
     set_failure_sink(report_to_keeper);
     close_fd(&run->monitor);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    wait_for_keeper(&self);
     join_cgroups();
     close_cgroups();
+    wait_for_keeper(&self);
     prctl(PR_SET_DUMPABLE, 0);
     trace("child");
     reset_signals();

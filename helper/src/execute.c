@@ -136,8 +136,10 @@ static const char *interpreter_of(const char *path, uint16_t *machine)
     if (size < (ssize_t)sizeof header || memcmp(head, ELFMAG, SELFMAG) != 0)
         return NULL;
     memcpy(&header, head, sizeof header);
-    *machine = header.e_machine;
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_phentsize != sizeof(Elf64_Phdr))
+    /* The file's byte order is e_ident's; one that is not ours names a machine that is not ours. */
+    bool ours = header.e_ident[EI_DATA] == ELFDATA2LSB;
+    *machine = ours ? header.e_machine : __builtin_bswap16(header.e_machine);
+    if (!ours || header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_phentsize != sizeof(Elf64_Phdr))
         return NULL;
     for (unsigned i = 0; i < header.e_phnum; i++) {
         Elf64_Phdr program;

@@ -16,19 +16,41 @@ int input_level(const struct run *run)
     return level;
 }
 
-void input_stage(struct run *run, const char *data, size_t size, uint64_t offset, bool counted, bool resumed)
+static size_t stage(struct run *run, const char *data, size_t size)
 {
-    struct shared *shared = run->shared;
+    ssize_t n;
 
-    if (counted) {
-        if (resumed && offset + size == shared->input_taken && input_level(run) != shared->input_level)
-            return; /* it was staged, and only its message was not consumed yet */
-        shared->input_level = input_level(run);
-        atomic_thread_fence(memory_order_seq_cst);
-        shared->input_taken = offset + size;
-        atomic_thread_fence(memory_order_seq_cst);
-    }
-    (void)!write_all(run->input_stage[1], data, size);
+    do
+        n = write(run->input_stage[1], data, size);
+    while (n < 0 && errno == EINTR);
+    return n > 0 ? (size_t)n : 0;
+}
+
+size_t input_stage(struct run *run, const char *data, size_t size, uint64_t offset, bool counted)
+{
+    struct input_progress *progress = &run->shared->input;
+
+    if (!counted)
+        return stage(run, data, size);
+    progress->before = offset;
+    progress->level = input_level(run);
+    atomic_thread_fence(memory_order_seq_cst);
+    progress->staging = true;
+    atomic_thread_fence(memory_order_seq_cst);
+    size_t staged = stage(run, data, size);
+    progress->taken = offset + staged;
+    atomic_thread_fence(memory_order_seq_cst);
+    progress->staging = false;
+    return staged;
+}
+
+void input_resume(struct run *run)
+{
+    struct input_progress *progress = &run->shared->input;
+
+    if (progress->staging)
+        progress->taken = progress->before + (uint64_t)(input_level(run) - progress->level);
+    progress->staging = false;
 }
 
 /* Throws the stage's content away: the program closed its end. */

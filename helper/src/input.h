@@ -15,10 +15,13 @@
 int input_level(const struct run *run);
 
 /*
- * Puts a message's data into the stage. With `counted` (the first client) `offset` is that of its first byte; with `resumed`
- * too, this is the first message a new monitor reads: whether the dead one had staged it already shows in the stage's level.
+ * Puts as much of the data into the stage as there is room for, and returns how much. `counted` is the first client's, whose next
+ * monitor goes on behind it; `offset` is that of the first byte.
  */
-void input_stage(struct run *run, const char *data, size_t size, uint64_t offset, bool counted, bool resumed);
+size_t input_stage(struct run *run, const char *data, size_t size, uint64_t offset, bool counted);
+
+/* What a monitor that died while it staged has left: the stage's level tells how much of it went in. */
+void input_resume(struct run *run);
 
 /* Moves what the program has room for; false when it reads no more. */
 bool input_move(struct run *run);

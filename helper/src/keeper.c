@@ -75,8 +75,10 @@ static _Noreturn void finish(struct run *self)
         if (channel_receive(self->monitor, &message, NULL, 0, NULL, 0) < 0)
             start_monitor(self);
         else if (message.type == MESSAGE_REPORTED)
-            _exit(0);
+            break;
     }
+    waitpid(self->pid, NULL, WNOHANG | __WALL);
+    _exit(0);
 }
 
 static void report_failure(const char *record, size_t size)
@@ -123,6 +125,8 @@ static void clone_program(struct run *self, const int connection[2])
     close_cgroups();
     if (self->pid < 0) {
         self->program = -1;
+        if (cgroup >= 0 && (error == EACCES || error == EBUSY || error == EOPNOTSUPP || error == ENODEV))
+            fail(LAUNCH, "cgroup", error, NULL, "the container's cgroup");
         fail(LAUNCH, user ? "user_namespace" : "namespaces", error, NULL, "of the container");
     }
 }
@@ -159,6 +163,7 @@ static bool hear_program(struct run *self, int connection)
     while ((size = channel_receive(connection, &message, data, sizeof data - 1, &descriptors, 0)) >= 0) {
         if (message.type == MESSAGE_STREAMS) {
             take_streams(self, &descriptors);
+            descriptors.fds[descriptors.count++] = self->program; /* for a monitor that outlives the keeper from here on */
             tell_monitor(self, &message, NULL, 0, &descriptors);
         } else if (message.type == MESSAGE_FAILED) {
             data[size] = '\0';
@@ -187,8 +192,8 @@ static void start_program(struct run *self)
     self->namespaces[2] = open_namespace(self, IPC, "ipc");
     self->phase = STARTED;
     status_running(self);
-    struct message message = {.type = MESSAGE_STARTED};
-    struct descriptors descriptors = {.fds = {self->program, self->user_namespace}, .count = self->user_namespace >= 0 ? 2 : 1};
+    struct message message = {.type = MESSAGE_STARTED, .number = (uint32_t)self->pid};
+    struct descriptors descriptors = {.fds = {self->user_namespace}, .count = self->user_namespace >= 0};
     tell_monitor(self, &message, NULL, 0, &descriptors);
 }
 

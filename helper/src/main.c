@@ -1,5 +1,6 @@
 /* estiba-init: carries out plans (PROTOCOL.md). `estiba-init COMMAND PLANFD`. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,12 +38,22 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+/* A caller may have closed its streams. Their numbers must not be taken by descriptors of ours: what opens them here fails to
+ * read or write as a closed one does (EBADF). */
+static void hold_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int count, char **arguments)
 {
     static struct plan plan;
     const struct command *command;
     uint64_t fd;
 
+    hold_streams();
     if (count == 2 && strcmp(arguments[1], "--version") == 0)
         return dprintf(STDOUT_FILENO, "estiba-init, protocol %d\n", PROTOCOL_VERSION) < 0;
     if (count != 3 || (command = find_command(arguments[1])) == NULL ||

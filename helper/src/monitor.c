@@ -8,8 +8,10 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "base.h"
+#include "cgroup.h"
 #include "input.h"
 #include "sys.h"
 
@@ -57,6 +59,18 @@ static void make_pipe(int ends[2])
         fail(LAUNCH, "streams", errno, NULL, "a pipe");
 }
 
+/* Pipes are small for a user who has many (pipe(7), pipe-user-pages-soft). What a stage holds must fit into the scratch pipe. */
+static void make_stages(struct run *run)
+{
+    make_pipe(run->scratch);
+    for (unsigned i = 0; i < (run->kind == STREAMS_PIPES ? 2 : 1); i++) {
+        make_pipe(run->stage[i]);
+        fcntl(run->stage[i][1], F_SETPIPE_SZ, fcntl(run->scratch[1], F_GETPIPE_SZ));
+    }
+    if (run->wants_input)
+        make_pipe(run->input_stage);
+}
+
 static void leave_session(void)
 {
     autoclose null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -64,6 +78,8 @@ static void leave_session(void)
     if (null < 0)
         fail(LAUNCH, "streams", errno, NULL, "/dev/null");
     setsid();
+    if (chdir("/") != 0) /* a container's life long no file system of the caller is kept busy */
+        fail(LAUNCH, "streams", errno, NULL, "/");
     for (int fd = 0; fd < 3; fd++)
         dup2(null, fd);
 }
@@ -77,6 +93,33 @@ static void ignore_signals(void)
         signal(ignored[i], SIG_IGN);
 }
 
+static volatile sig_atomic_t child_died;
+
+static void note_death(int number)
+{
+    (void)number;
+    child_died = 1;
+}
+
+/* Without a PID namespace of its own the container's orphans come to the monitor. */
+static void take_orphans(void)
+{
+    struct sigaction action = {.sa_handler = note_death, .sa_flags = SA_NOCLDSTOP};
+    sigaction(SIGCHLD, &action, NULL);
+}
+
+/* All but the program itself, whose status is taken through its pidfd. One that dies just before poll(2) waits for the next. */
+static void reap_orphans(const struct run *run)
+{
+    siginfo_t info = {0};
+
+    child_died = 0;
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0 && info.si_pid != run->pid) {
+        waitpid(info.si_pid, NULL, WNOHANG);
+        info.si_pid = 0;
+    }
+}
+
 static void start(struct run *run)
 {
     int ends[2];
@@ -85,12 +128,10 @@ static void start(struct run *run)
     ignore_signals();
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
         fail(LAUNCH, "subreaper", errno, NULL, "the monitor");
+    if ((plan_find(run->plan, OP_NAMESPACES)->args.namespaces.flags.q & CLONE_NEWPID) == 0)
+        take_orphans();
     if (run->kind != STREAMS_NULL)
-        make_pipe(run->stage[0]);
-    if (run->kind == STREAMS_PIPES)
-        make_pipe(run->stage[1]);
-    if (run->wants_input)
-        make_pipe(run->input_stage);
+        make_stages(run);
     channel_pair(ends);
     run->keeper = ends[0];
     run->monitor = ends[1];
@@ -108,9 +149,15 @@ static void start(struct run *run)
 static void lose_keeper(struct run *run)
 {
     close_fd(&run->keeper);
-    if (run->phase == LAUNCHING) {
-        run->phase = FAILED;
-        strcpy(run->record, "launch keeper 0 killed\n");
+    if (run->phase != LAUNCHING)
+        return;
+    run->phase = FAILED;
+    strcpy(run->record, "launch keeper 0 it was killed\n");
+    if (run->program >= 0) { /* it may be past its own death with the keeper (container.c) */
+        struct pollfd end = {.fd = run->program, .events = POLLIN};
+        sys_pidfd_send_signal(run->program, SIGKILL);
+        while (poll(&end, 1, -1) < 0)
+            ;
     }
 }
 
@@ -127,11 +174,12 @@ static void hear_keeper(struct run *run)
     }
     switch (message.type) {
     case MESSAGE_STREAMS:
+        run->program = descriptors.count > 0 ? descriptors.fds[--descriptors.count] : -1;
         take_streams(run, &descriptors);
         break;
     case MESSAGE_STARTED:
-        run->program = descriptors.fds[0];
-        run->user_namespace = descriptors.count > 1 ? descriptors.fds[1] : -1;
+        run->user_namespace = descriptors.count > 0 ? descriptors.fds[0] : -1;
+        run->pid = (pid_t)message.number;
         run->phase = STARTED;
         break;
     case MESSAGE_FAILED:
@@ -158,7 +206,7 @@ static void hear_program(struct run *run)
         run->exit_signal = 0;
     }
     run->phase = EXITED;
-    status_exited(run, false);
+    status_exited(run, cgroups_had_oom(run->plan));
 }
 
 static void serve_stream(struct monitor *self, struct stream *stream, bool ready)
@@ -179,7 +227,8 @@ static void serve_stream(struct monitor *self, struct stream *stream, bool ready
     }
     bool logged = stream_log(stream, run);
     clients_deliver(self, stream);
-    if (stream->waiting == 0 && logged)
+    /* A full disk holds the program up, so that no line is lost; but its end is not held up. */
+    if (stream->waiting == 0 && (logged || run->phase == EXITED))
         stream_commit(stream);
     self->log_blocked |= !logged;
 }
@@ -190,10 +239,14 @@ static void serve_input(struct monitor *self)
 
     if (!run->wants_input)
         return;
-    if (input_level(run) > 0 && !input_move(run) && run->kind == STREAMS_PIPES)
-        self->input_ended = true;
+    if (input_level(run) > 0) {
+        if (!input_move(run) && run->kind == STREAMS_PIPES)
+            run->shared->input.ended = true;
+        for (unsigned i = 0; i < MAX_CLIENTS; i++)
+            self->clients[i].stalled = false;
+    }
     clients_acknowledge(self);
-    if (self->input_ended && run->input >= 0 && run->kind == STREAMS_PIPES && input_level(run) == 0) {
+    if (run->shared->input.ended && run->input >= 0 && run->kind == STREAMS_PIPES && input_level(run) == 0) {
         close_fd(&run->input);
         channel_tell(run->keeper, MESSAGE_INPUT_CLOSED, 0);
     }
@@ -223,8 +276,8 @@ static void watch(const struct monitor *self, struct pollfd fds[POLLED])
         fds[OUTPUT + i] = (struct pollfd){.fd = self->streams[i].held == 0 ? self->streams[i].source : -1, .events = POLLIN};
     for (unsigned i = 0; i < MAX_CLIENTS; i++) {
         const struct client_state *client = &self->clients[i];
-        short in = i == 0 || level == 0 ? POLLIN : 0; /* the stage has room for one window at a time beside the first's */
-        fds[CLIENTS + i] = (struct pollfd){.fd = client->fd, .events = (short)(in | (client->blocked ? POLLOUT : 0))};
+        short events = (short)((client->stalled ? 0 : POLLIN) | (client->blocked ? POLLOUT : 0));
+        fds[CLIENTS + i] = (struct pollfd){.fd = client->fd, .events = events};
     }
 }
 
@@ -234,6 +287,8 @@ static void turn(struct monitor *self)
     struct pollfd fds[POLLED];
     bool waiting = run->phase != EXITED || self->streams[0].held > 0 || self->streams[1].held > 0;
 
+    if (child_died)
+        reap_orphans(run);
     watch(self, fds);
     if (poll(fds, POLLED, self->log_blocked ? 100 : waiting ? -1 : 0) < 0)
         return;
@@ -296,11 +351,11 @@ static _Noreturn void finish(struct monitor *self)
 void monitor_main(struct run *run, bool resumed)
 {
     monitor.run = run;
-    monitor.resumed = resumed;
     set_failure_sink(report_to_client);
     prctl(PR_SET_NAME, "estiba-monitor");
     if (!resumed)
         start(run);
+    input_resume(run);
     clients_open(&monitor);
     while (run->phase == LAUNCHING)
         hear_keeper(run);

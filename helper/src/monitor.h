@@ -11,7 +11,8 @@ enum { MAX_CLIENTS = 16 };
 struct client_state {
     int fd; /* -1: free */
     bool known;          /* restored its terminal and left by itself */
-    uint64_t received, acknowledged;
+    bool stalled;        /* the next of its messages is input that the stage has no room for */
+    uint64_t received, acknowledged; /* bytes of its input that were staged, and what it was told of them */
     uint32_t blocked;    /* streams (a bit each) that wait for room in its socket */
 };
 
@@ -19,8 +20,6 @@ struct monitor {
     struct run *run;
     struct stream streams[2];
     struct client_state clients[MAX_CLIENTS]; /* [0] is the one that started the container */
-    bool resumed;        /* the first input of client 0 must be compared with what was staged */
-    bool input_ended;    /* no more input will come: close the program's end once the stage is empty */
     bool log_blocked;    /* the log's disk is full */
 };
 

@@ -22,9 +22,11 @@ void attach(const char *step, int mount, int target, const char *path)
 static const char *kernel_message(int fs)
 {
     static char text[256];
-    ssize_t size = read(fs, text, sizeof text - 1);
+    ssize_t size = 0, next;
 
-    if (size <= 2)
+    while ((next = read(fs, text, sizeof text - 1)) > 2)
+        size = next;
+    if (size == 0)
         return NULL;
     text[size] = '\0';
     text[strcspn(text, "\n")] = '\0';
@@ -94,29 +96,13 @@ void op_mount(struct container *self, const struct op *op)
         self->devpts = keep_fd(&mount);
 }
 
-/* An empty file to be bound over; what is there already, of whatever kind, is as good. */
-static int file_at(struct container *self, const char *path)
-{
-    const char *name;
-    autoclose parent = -1;
-    int fd = resolve(self->root, path, O_PATH);
-
-    if (fd >= 0 || errno != ENOENT)
-        return fd;
-    parent = resolve_parent(self->root, path, &name);
-    if (parent < 0)
-        return -1;
-    autoclose made = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    return made < 0 ? -1 : openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-}
-
 int bind_target(struct container *self, int source, const char *path)
 {
     struct stat status;
 
     if (fstat(source, &status) != 0)
         return -1;
-    return S_ISDIR(status.st_mode) ? resolve_directory(self->root, path, 0755) : file_at(self, path);
+    return S_ISDIR(status.st_mode) ? resolve_directory(self->root, path, 0755) : resolve_file(self->root, path);
 }
 
 static void set_attributes(int mount, uint64_t flags, uint64_t propagation, bool recursive, const char *path)

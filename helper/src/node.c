@@ -10,12 +10,20 @@
 
 void op_directory(struct container *self, const struct op *op)
 {
-    const char *path = op->args.directory.path.s.data;
-    mode_t mask = umask(0);
-    autoclose fd = resolve_directory(self->root, path, (mode_t)op->args.directory.mode.u);
+    const char *path = op->args.directory.path.s.data, *name;
+    autoclose there = resolve(self->root, path, O_PATH | O_DIRECTORY);
 
+    if (there >= 0)
+        return;
+    autoclose parent = errno == ENOENT ? resolve_parent(self->root, path, &name) : -1;
+    if (parent < 0)
+        fail(LAUNCH, "directory", errno, NULL, "%s", path);
+    mode_t mask = umask(0);
+    int made = mkdirat(parent, name, (mode_t)op->args.directory.mode.u);
     umask(mask);
-    if (fd < 0)
+    if (made != 0 && errno == EEXIST) /* a symbolic link that leads to nothing */
+        there = resolve_directory(self->root, path, 0755);
+    if (made != 0 && there < 0)
         fail(LAUNCH, "directory", errno, NULL, "%s", path);
 }
 

@@ -10,6 +10,8 @@
 #include "mounting.h"
 #include "sys.h"
 
+enum { MAX_LAYERS = 500 }; /* OVL_MAX_STACK */
+
 static void enter(int folder, const char *what)
 {
     if (folder < 0 || fchdir(folder) != 0)
@@ -106,6 +108,8 @@ static void set_root_flags(struct container *self, uint64_t flags)
 
 void op_overlay(struct container *self, const struct op *op)
 {
+    if (op->args.overlay.lowers.l.count > MAX_LAYERS)
+        fail(LAUNCH, "overlay", E2BIG, NULL, "%u layers, the kernel stacks %d", op->args.overlay.lowers.l.count, MAX_LAYERS);
 #ifndef FORCE_NO_LOWERDIR_PLUS
     autoclose scratch = scratch_folder(self);
     autoclose fs = fs_open("overlay");

@@ -108,7 +108,7 @@ void plan_check_run(const struct plan *plan)
 {
     const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE);
     const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
-    const struct op *pivot = plan_find(plan, OP_PIVOT);
+    const struct op *pivot = plan_find(plan, OP_PIVOT), *streams = plan_find(plan, OP_STREAMS);
 
     for (uint32_t i = 0; i < plan->count; i++) {
         check_slots(plan, &plan->ops[i]);
@@ -125,6 +125,8 @@ void plan_check_run(const struct plan *plan)
         refuse(execute, "is not the container's last operation");
     if (namespaces == NULL || (namespaces->args.namespaces.flags.q & CLONE_NEWNS) == 0)
         fail(LAUNCH, "plan", 0, NULL, "it has no mount namespace of its own");
+    if (streams != NULL && streams->args.streams.kind.u == 2 && plan_find(plan, OP_CONSOLE) == NULL)
+        refuse(streams, "of a pseudo-terminal need console");
     if (root == NULL || pivot == NULL || pivot < root || plan_next(plan, root, OP_OVERLAY) || plan_next(plan, root, OP_ROOT))
         fail(LAUNCH, "plan", 0, NULL, "it needs one root, and a pivot into it");
     for (const struct op *op = root + 1; op < plan->ops + plan->count && op->schema->side == SIDE_CONTAINER; op++)

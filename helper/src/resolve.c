@@ -206,3 +206,48 @@ int resolve_parent(int root, const char *path, const char **name)
     *slash = '\0';
     return resolve_directory(root, copy, 0755);
 }
+
+/* Replaces the last component of `path` by what the symbolic link there says. */
+static int replace_last(char path[PATH_MAX], const char *link)
+{
+    size_t length = strlen(path), size = strlen(link);
+
+    while (length > 0 && path[length - 1] == '/')
+        length--;
+    while (length > 0 && path[length - 1] != '/')
+        length--;
+    if (link[0] == '/')
+        length = 0;
+    if (length + size >= PATH_MAX) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(path + length, link, size + 1);
+    return 0;
+}
+
+int resolve_file(int root, const char *path)
+{
+    char next[PATH_MAX] = "", link[PATH_MAX];
+    const char *name;
+    int fd = resolve(root, path, O_PATH);
+
+    if (fd >= 0 || errno != ENOENT || replace_last(next, path) != 0)
+        return fd >= 0 ? fd : -1;
+    for (int links = 0; links <= MAX_LINKS; links++) {
+        autoclose parent = resolve_parent(root, next, &name);
+        if (parent < 0)
+            return -1;
+        fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+        ssize_t size = readlinkat(parent, name, link, sizeof link - 1);
+        if (size < 0)
+            return -1;
+        link[size] = '\0';
+        if (replace_last(next, link) != 0)
+            return -1;
+    }
+    errno = ELOOP;
+    return -1;
+}

@@ -14,6 +14,12 @@ int resolve(int root, const char *path, int flags);
 int resolve_directory(int root, const char *path, mode_t mode);
 
 /*
+ * Opens what `path` names, of whatever kind, or makes an empty file there. Where it is a symbolic link that leads to nothing the
+ * file is made where it leads: /etc/resolv.conf of many images is one into an empty /run.
+ */
+int resolve_file(int root, const char *path);
+
+/*
  * Opens the folder that holds the last component of `path`, making it when missing, and sets `name` to the component (of static
  * memory). EINVAL where there is no such component (`/`, `..`).
  */

@@ -42,7 +42,7 @@ static struct run run_of(const struct plan *plan)
         .status = slot_fd(plan, OP_STATUS),
         .report = slot_fd(plan, OP_REPORT),
         .listener = -1, .client = -1, .keeper = -1, .monitor = -1, .terminal = -1, .input = -1, .program = -1,
-        .output = {-1, -1}, .stage = {{-1, -1}, {-1, -1}}, .input_stage = {-1, -1}, .user_namespace = -1, .namespaces = {-1, -1, -1},
+        .output = {-1, -1}, .stage = {{-1, -1}, {-1, -1}}, .input_stage = {-1, -1}, .scratch = {-1, -1}, .user_namespace = -1, .namespaces = {-1, -1, -1},
     };
 
     if (streams != NULL) {
@@ -134,10 +134,12 @@ static int keep_terminal(struct termios *before)
 void take_streams(struct run *run, const struct descriptors *descriptors)
 {
     const int *fds = descriptors->fds;
-    size_t wanted = run->kind == STREAMS_TERMINAL ? 1u : 2u + run->wants_input;
+    size_t wanted = run->kind == STREAMS_NULL ? 0 : run->kind == STREAMS_TERMINAL ? 1 : 2u + run->wants_input;
 
     if (descriptors->count != wanted)
         fail(LAUNCH, "streams", 0, NULL, "%zu descriptors instead of %zu", descriptors->count, wanted);
+    if (run->kind == STREAMS_NULL)
+        return;
     if (run->kind == STREAMS_TERMINAL) {
         run->output[0] = run->input = fds[0];
         return;
@@ -157,6 +159,13 @@ static struct shared *share(void)
     return shared;
 }
 
+static int report_slot = -1;
+
+static void write_report(const char *record, size_t size)
+{
+    (void)!write_all(report_slot, record, size);
+}
+
 int run_main(const struct plan *plan)
 {
     int connection[2];
@@ -167,6 +176,9 @@ int run_main(const struct plan *plan)
     trace_to(slot_fd(plan, OP_TRACE));
     trace("plan");
     run = run_of(plan);
+    report_slot = run.report;
+    if (run.report >= 0)
+        set_failure_sink(write_report);
     prctl(PR_SET_DUMPABLE, 0);
     lock_status(&run);
     const struct op *listen_op = plan_find(plan, OP_LISTEN);

@@ -22,10 +22,18 @@ struct progress {
     bool logged;
 };
 
+/* How far the first client's input is (input.c). */
+struct input_progress {
+    uint64_t taken;  /* bytes that went into the stage */
+    uint64_t before; /* while some go into it: what `taken` was, and the stage's level then */
+    int level;
+    bool staging;
+    bool ended; /* no more will come: close the program's end once the stage is empty */
+};
+
 struct shared {
     struct progress output[2];
-    uint64_t input_taken; /* bytes of input that were staged, and the stage's level before the last of them (input.c) */
-    int input_level;
+    struct input_progress input;
 };
 
 enum phase { LAUNCHING, STARTED, FAILED, EXITED };
@@ -46,6 +54,7 @@ struct run {
     int output[2];    /* read ends of standard output and error, or the master and -1 */
     int stage[2][2];  /* pipes that hold output between the program and its readers */
     int input_stage[2];
+    int scratch[2];   /* where a monitor looks at what a stage holds (stream.c) */
     struct shared *shared;
 
     enum phase phase;
@@ -66,7 +75,7 @@ _Noreturn void keeper_main(struct run *run);
 /* container.c: the container's first process; `connection` leads to the keeper. */
 _Noreturn void container_main(struct run *run, int connection);
 
-/* run.c: the outer ends of the streams, as the container's first process sent them with MESSAGE_STREAMS. */
+/* run.c: the outer ends of the streams, as the container's first process sent them with MESSAGE_STREAMS (none of kind null). */
 void take_streams(struct run *run, const struct descriptors *descriptors);
 
 /* wait.c: how the program ended, into exit_code and exit_signal; false when it did not, or nobody knows any more. */

@@ -10,9 +10,6 @@
 #include "channel.h"
 #include "log.h"
 
-/* Where tee(2) puts the copy that is read into `data`. Private to a monitor: its content never counts. */
-static int scratch[2] = {-1, -1};
-
 void stream_open(struct stream *stream, struct run *run, unsigned index)
 {
     static char data[2][MAX_DATA];
@@ -20,12 +17,13 @@ void stream_open(struct stream *stream, struct run *run, unsigned index)
     *stream = (struct stream){
         .source = run->output[index],
         .stage = run->stage[index],
+        .scratch = run->scratch,
         .number = (uint8_t)(index + 1),
         .progress = &run->shared->output[index],
         .data = data[index],
     };
-    if (scratch[0] < 0 && pipe2(scratch, O_CLOEXEC | O_NONBLOCK) != 0)
-        fail(LAUNCH, "streams", errno, NULL, "a pipe");
+    while (read(run->scratch[0], stream->data, MAX_DATA) > 0) /* of a monitor that died: it never counts */
+        ;
 }
 
 /* Copies the stage's content, which stays there, into `data`. */
@@ -37,8 +35,8 @@ static void peek(struct stream *stream)
     stream->held = 0;
     if (level <= 0)
         return;
-    ssize_t n = tee(stream->stage[0], scratch[1], (size_t)level, SPLICE_F_NONBLOCK);
-    if (n > 0 && read_all(scratch[0], stream->data, (size_t)n) == n)
+    ssize_t n = tee(stream->stage[0], stream->scratch[1], (size_t)level, SPLICE_F_NONBLOCK);
+    if (n > 0 && read_all(stream->scratch[0], stream->data, (size_t)n) == n)
         stream->held = (size_t)n;
 }
 
@@ -93,6 +91,7 @@ bool stream_log(struct stream *stream, const struct run *run)
         progress->log_from = log_size(run->log);
     if (!log_write(run->log, stream->number == 2 ? "stderr" : "stdout", stream->data, stream->held)) {
         log_cut(run->log, progress->log_from);
+        progress->log_from = -1; /* the other stream may append before this one is tried again */
         return false;
     }
     progress->logged = true;

@@ -19,7 +19,7 @@
 
 struct stream {
     int source; /* -1 when the stream ended */
-    const int *stage;
+    const int *stage, *scratch;
     uint8_t number;
     struct progress *progress;
     size_t held;          /* bytes in the stage, and in `data` */

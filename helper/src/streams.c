@@ -41,12 +41,16 @@ static int make_pipe(int *outer, bool input)
 
 void make_streams(struct container *self)
 {
-    int outer[3];
+    int outer[3] = {-1, -1, -1};
 
     for (int i = 0; i < 3; i++)
         self->streams[i] = self->null;
-    if (self->run->kind != STREAMS_PIPES)
+    if (self->run->kind == STREAMS_TERMINAL)
         return;
+    if (self->run->kind == STREAMS_NULL) {
+        send_outer_ends(self, outer, 0);
+        return;
+    }
     self->streams[1] = make_pipe(&outer[0], false);
     self->streams[2] = make_pipe(&outer[1], false);
     if (self->run->wants_input)

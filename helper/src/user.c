@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <grp.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "base.h"
@@ -92,18 +93,18 @@ static bool is_member(struct field members, struct field name)
     return false;
 }
 
+/* A number is always an id, never a name: an image could call its root "1000" (CVE-2016-3697). */
 static uint32_t find_group(const char *table, struct field wanted)
 {
     struct field fields[GROUP_GID + 1];
-    uint32_t wanted_id = 0, id;
-    bool numeric = id_of(wanted, &wanted_id);
+    uint32_t id;
 
+    if (id_of(wanted, &id))
+        return id;
     while (next_line(&table, fields, ARRAY_SIZE(fields)))
         if (same(fields[NAME_FIELD], wanted) && id_of(fields[GROUP_GID], &id))
             return id;
-    if (!numeric)
-        fail(LAUNCH, "user", 0, NULL, "group %.*s: no such group in the container's /etc/group", (int)wanted.size, wanted.text);
-    return wanted_id;
+    fail(LAUNCH, "user", 0, NULL, "group %.*s: no such group in the container's /etc/group", (int)wanted.size, wanted.text);
 }
 
 struct identity {
@@ -121,7 +122,7 @@ static void find_user(struct container *self, struct field wanted, struct identi
     bool numeric = id_of(wanted, &who->uid);
 
     while (next_line(&table, fields, ARRAY_SIZE(fields))) {
-        if (!id_of(fields[PASSWD_UID], &id) || !(same(fields[NAME_FIELD], wanted) || (numeric && id == who->uid)))
+        if (!id_of(fields[PASSWD_UID], &id) || !(numeric ? id == who->uid : same(fields[NAME_FIELD], wanted)))
             continue;
         who->uid = id;
         if (!id_of(fields[PASSWD_GID], &who->gid))
@@ -167,17 +168,24 @@ static void look_up(struct container *self, const struct op *op, struct identity
         add_group(who, find_group(groups, field_of(group)));
 }
 
+static const char range_hint[] = "the id is outside the range that the container has";
+
 static void become(struct container *self, const struct identity *who)
 {
+    const struct op *asked = plan_find(self->plan, OP_CAPABILITIES);
+
+    /* Ambient capabilities of a user that is not root must still be permitted after the change (capabilities(7)). */
+    if (asked != NULL && asked->args.capabilities.ambient.q != 0 && prctl(PR_SET_KEEPCAPS, 1) != 0)
+        fail(LAUNCH, "user", errno, NULL, "the capabilities cannot be kept");
     for (int i = 0; i < 3; i++) /* /dev/stdout of another user's program; a device of the host keeps its owner */
         if (self->streams[i] != self->null && fchown(self->streams[i], who->uid, (gid_t)-1) != 0)
-            fail(LAUNCH, "user", errno, NULL, "%u cannot own the streams", who->uid);
+            fail(LAUNCH, "user", errno, errno == EINVAL ? range_hint : NULL, "%u cannot own the streams", who->uid);
     if (!self->groups_denied && setgroups(who->count, who->groups) != 0)
         fail(LAUNCH, "user", errno, NULL, "supplementary groups");
     if (setresgid(who->gid, who->gid, who->gid) != 0)
-        fail(LAUNCH, "user", errno, "the id is outside the range that the container has", "group %u", who->gid);
+        fail(LAUNCH, "user", errno, range_hint, "group %u", who->gid);
     if (setresuid(who->uid, who->uid, who->uid) != 0)
-        fail(LAUNCH, "user", errno, "the id is outside the range that the container has", "user %u", who->uid);
+        fail(LAUNCH, "user", errno, range_hint, "user %u", who->uid);
 }
 
 void op_user(struct container *self, const struct op *op)

@@ -1,5 +1,6 @@
 /* How the program ended, for whoever of keeper and monitor is left. */
 #define _GNU_SOURCE
+#include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -26,20 +27,33 @@ static void set_status(struct run *run, int wait_status)
     run->exit_code = run->exit_signal ? 128 + run->exit_signal : WEXITSTATUS(wait_status);
 }
 
+/* Another process is its parent, and the status is known once that reaped it: POLLHUP of the pidfd. */
+static bool ask_kernel(struct run *run)
+{
+    for (int i = 0; i < 200; i++) {
+        struct pidfd_exit_info info = {.mask = INFO_EXIT};
+        struct pollfd reaped = {.fd = run->program};
+        if (ioctl(run->program, GET_EXIT_INFO, &info) != 0 && errno != ESRCH)
+            return false;
+        if (info.mask & INFO_EXIT) {
+            set_status(run, info.exit_code);
+            return true;
+        }
+        poll(&reaped, 1, 10);
+    }
+    return false;
+}
+
 bool take_exit_status(struct run *run)
 {
     siginfo_t info = {0};
-    struct pidfd_exit_info exit_info = {.mask = INFO_EXIT};
 
-    while (waitid((idtype_t)P_PIDFD, (id_t)run->program, &info, WEXITED | WNOHANG | __WALL) != 0 && errno == EINTR)
-        ;
-    if (info.si_pid != 0) {
-        set_status(run, info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f);
-        return true;
-    }
-    if (ioctl(run->program, GET_EXIT_INFO, &exit_info) == 0 && (exit_info.mask & INFO_EXIT)) {
-        set_status(run, exit_info.exit_code);
-        return true;
-    }
-    return false;
+    /* It stays a zombie: should the keeper be killed before it told, the monitor still finds it. */
+    while (waitid((idtype_t)P_PIDFD, (id_t)run->program, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0)
+        if (errno != EINTR)
+            return ask_kernel(run);
+    if (info.si_pid == 0)
+        return false;
+    set_status(run, info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f);
+    return true;
 }
