@@ -152,7 +152,7 @@ class Draft:
         folder = self.record.folder
         os.mkdir(folder, 0o700)
         self._status = os.open(f"{folder}/status", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._status, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(self._status, fcntl.LOCK_EX)  # waits for the moment in which a sweep asks who holds it
         os.mkdir(f"{folder}/upper", 0o755)
         os.mkdir(f"{folder}/work", 0o755)
         durable = not self.options.rm
