@@ -92,10 +92,10 @@ def empty_cgroups() -> frozenset[str]:
         for name in names:
             path = os.path.join(folder, name)
             try:
-                populated = Path(path, "cgroup.procs").read_text()
+                empty = not Path(path, "cgroup.procs").read_text() and not any(entry.is_dir() for entry in os.scandir(path))
             except OSError:
-                continue
-            if not populated and not any(entry.is_dir() for entry in os.scandir(path)):
+                continue  # it is being removed
+            if empty:
                 found.add(path)
     return frozenset(found)
 
