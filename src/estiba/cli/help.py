@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from estiba.cli import output
 from estiba.cli.arguments import Command, Flag
-from estiba.cli.main import GROUPS, VERBS, load
+from estiba.cli.main import GROUPS, VERBS, find, load
 
 # The overview's headings and what stands under them.
 OVERVIEW = {
     "Run": ("run",),
     "Images": ("images", "pull", "push", "tag", "rmi", "history", "inspect", "import", "load", "save", "bundle"),
+    "Layers": ("image tree", "image stack", "image from-host", "image prune"),
     "Registries": ("login", "logout"),
+    "Store": ("system df", "system check", "system prune"),
     "This machine": ("doctor", "info", "version", "completion"),
 }
 _MOST_USED = ("run", "images", "pull", "rmi")
@@ -45,9 +47,9 @@ def commands() -> list[Command]:
 
 
 def _summary(verb: str) -> str:
-    module = VERBS[verb]
-    assert isinstance(module, str)
-    return load(module).summary
+    command, _ = find(verb.split())
+    assert isinstance(command, Command)
+    return command.summary
 
 
 def welcome() -> str:
@@ -146,9 +148,7 @@ def flag_help(flag: Flag) -> str:
 
 
 def _sections(sections: Mapping[str, Sequence[Flag]], style: _Style) -> Iterator[str]:
-    shown = {
-        heading: [(flag_words(flag), flag_help(flag)) for flag in flags if not flag.hidden] for heading, flags in sections.items()
-    }
+    shown = {heading: [(flag_words(flag), flag_help(flag)) for flag in flags if not flag.hidden] for heading, flags in sections.items()}
     left = max((len(words) for pairs in shown.values() for words, _ in pairs), default=0)
     for heading, pairs in shown.items():
         if pairs:

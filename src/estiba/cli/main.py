@@ -159,7 +159,8 @@ def main(words: Sequence[str]) -> int:
         if isinstance(command, str):
             return _show_group(command)
         failure_code, verb = command.failure, f"estiba {command.name}"
-        return _call(command, rest, context)
+        status = _call(command, rest, context)
+        _flush()
     except EstibaError as error:
         return _report(error, failure_code, context)
     except output.OutputError as error:
@@ -168,6 +169,8 @@ def main(words: Sequence[str]) -> int:
         return _report_system(error, verb, failure_code, context)
     except KeyboardInterrupt:
         return 130
+    else:
+        return status
 
 
 def _answer_itself(first: Invocation, everywhere: Command) -> int:
@@ -204,6 +207,15 @@ def _call(command: Command, words: Sequence[str], context: Context) -> int:
     return command.run(context, found)
 
 
+def _flush() -> None:
+    """Write what a room below printed, while a failure can still be told."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        raise output.OutputError(error) from error
+
+
 def _report(error: EstibaError, failure_code: int, context: Context) -> int:
     _show_traceback(context)
     output.failure(error.message, error.hint)
@@ -214,11 +226,17 @@ def _report_output(error: OSError) -> int:
     """A reader that went away (``| head``) needs no message; a full disk does."""
     if not isinstance(error, BrokenPipeError):
         output.failure(f"cannot write standard output: write error: {error.strerror}")
+    # What Python still holds for standard output would fail again, and be told by a traceback, when it exits.
+    nowhere = os.open("/dev/null", os.O_WRONLY)
+    os.dup2(nowhere, output.STDOUT)
+    os.close(nowhere)
     return 1
 
 
 def _report_system(error: OSError, verb: str, failure_code: int, context: Context) -> int:
     """An error of the system that no room below gave a better name."""
+    if isinstance(error, BrokenPipeError):
+        return _report_output(error)
     import errno
 
     _show_traceback(context)
@@ -262,6 +280,8 @@ def _guard_standard_descriptors() -> None:
         except OSError:
             # The lowest free number is the one that is missing.
             os.set_inheritable(os.open("/dev/null", flags), True)
+            if descriptor == 2:  # Python left it out when it started; warnings and tracebacks go there
+                sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def entry() -> NoReturn:

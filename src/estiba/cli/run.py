@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiba.cli.arguments import Invocation
     from estiba.cli.context import Context
+    from estiba.cli.progress import Quiet
 
 _NO_NETWORK = "a container has no network yet; --network host uses the host's"
 _NO_HEALTH = "health checks come with detached containers"
@@ -166,7 +167,12 @@ def _run(context: Context, found: Invocation) -> int:
 
     from estiba.engine.run import run
 
-    return run(context.store, context.settings, options)
+    def progress() -> Quiet:
+        from estiba.cli.progress import progress_for
+
+        return progress_for(quiet=options.quiet)
+
+    return run(context.store, context.settings, options, progress=progress)
 
 
 COMMAND = Command(

@@ -9,35 +9,17 @@ Unlike Go, an unknown field is an error for every kind of value; only in an open
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from estiba.cli.template_functions import FUNCTIONS, NO_VALUE, TemplateFailure, to_text, truth
+from estiba.cli.template_tokens import Token, split, tokens, unquote
 from estiba.errors import InvalidArgument
 
 # Members whose keys the user chooses, so that a missing key is no mistake in the template.
 _OPEN_MAPS = {"Labels", "ExposedPorts", "Volumes", "Annotations", "Data", "annotations"}
 _MAX_DEPTH = 100
-_ACTION = re.compile(
-    r"""\{\{(?P<left>-\s)?(?P<body>(?:"(?:\\.|[^"\\])*"|`[^`]*`|/\*.*?\*/|[^"`}]|\}(?!\}))*?)(?P<right>\s-)?\}\}""",
-    re.DOTALL,
-)
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<comment>/\*.*?\*/)|(?P<string>"(?:\\.|[^"\\\n])*"|`[^`]*`)|(?P<number>[+-]?\d+(?:\.\d+)?)
-    |(?P<field>\.[A-Za-z_]\w*)|(?P<variable>\$\w*)|(?P<word>[A-Za-z_]\w*)|(?P<mark>:=|[=.|(),]))""",
-    re.DOTALL | re.VERBOSE | re.ASCII,
-)
-_SPACE = re.compile(r"\s", re.ASCII)
-
 Evaluate = Callable[["_Scope"], object]
 Render = Callable[["_Scope"], Iterator[str]]
-
-
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    spaced: bool  # whether white space stands before it: `.A.B` is one operand, `.A .B` are two
 
 
 class _Break(Exception):
@@ -112,9 +94,9 @@ class _Parser:
     """Recursive descent over the actions; each node becomes a function of the scope."""
 
     def __init__(self, source: str) -> None:
-        self._pieces = list(_split(source))
+        self._pieces = list(split(source))
         self._at = 0
-        self._tokens: list[_Token] = []
+        self._tokens: list[Token] = []
         self._depth = 0
 
     # Blocks
@@ -138,7 +120,7 @@ class _Parser:
             if action is None:
                 nodes.append(_literal(text))
                 continue
-            self._tokens = _tokens(action)
+            self._tokens = tokens(action)
             word = self._tokens[0].text if self._tokens and self._tokens[0].kind == "word" else ""
             if word in ("end", "else"):
                 ended = word
@@ -232,22 +214,20 @@ class _Parser:
 
     def _declaration(self) -> list[str]:
         """``$x :=`` or ``$i, $x :=`` in front of a pipeline."""
-        tokens = self._tokens
+        queue = self._tokens
         for count, shape in ((1, ("variable", ":=")), (2, ("variable", ",", "variable", ":="))):
-            if len(tokens) >= len(shape) and all(
-                want in (token.kind, token.text) for token, want in zip(tokens, shape, strict=False)
-            ):
-                names = [token.text for token in tokens[: len(shape)] if token.kind == "variable"]
-                del tokens[: len(shape)]
+            if len(queue) >= len(shape) and all(want in (token.kind, token.text) for token, want in zip(queue, shape, strict=False)):
+                names = [token.text for token in queue[: len(shape)] if token.kind == "variable"]
+                del queue[: len(shape)]
                 assert len(names) == count
                 return names
         return []
 
     def _assignment(self) -> tuple[str, bool] | None:
-        tokens = self._tokens
-        if len(tokens) > 2 and tokens[0].kind == "variable" and tokens[1].text in (":=", "="):
-            name, new = tokens[0].text, tokens[1].text == ":="
-            del tokens[:2]
+        queue = self._tokens
+        if len(queue) > 2 and queue[0].kind == "variable" and queue[1].text in (":=", "="):
+            name, new = queue[0].text, queue[1].text == ":="
+            del queue[:2]
             return name, new
         return None
 
@@ -307,7 +287,7 @@ class _Parser:
     def _operand(self) -> Evaluate:
         token = self._tokens.pop(0)
         if token.kind == "string":
-            return _constant(_unquote(token.text))
+            return _constant(unquote(token.text))
         if token.kind == "number":
             return _constant(float(token.text) if "." in token.text else int(token.text))
         if token.kind == "variable":
@@ -346,52 +326,6 @@ class _Parser:
     def _finish(self) -> None:
         if self._tokens:
             raise TemplateFailure(f"unexpected {self._tokens[0].text!r}")
-
-
-def _split(source: str) -> Iterator[tuple[str, str | None]]:
-    """The template as pieces: text with None, or an action's body."""
-    at = 0
-    trim = False
-    for match in _ACTION.finditer(source):
-        text = source[at : match.start()]
-        if "{{" in text:
-            raise TemplateFailure("unclosed action {{")
-        text = text.lstrip() if trim else text
-        yield (text.rstrip() if match["left"] else text), None
-        yield "", match["body"]
-        at, trim = match.end(), bool(match["right"])
-    rest = source[at:].lstrip() if trim else source[at:]
-    if "{{" in rest:
-        raise TemplateFailure("unclosed action {{")
-    yield rest, None
-
-
-def _tokens(action: str) -> list[_Token]:
-    found, at = [], 0
-    body = action.rstrip()
-    while at < len(body):
-        match = _TOKEN.match(body, at)
-        if match is None or match.lastgroup is None:
-            raise TemplateFailure(f"unexpected {body[at:].strip()[:20]!r}")
-        if match.lastgroup != "comment":
-            spaced = bool(_SPACE.match(body, at))
-            found.append(_Token(match.lastgroup, match[match.lastgroup], spaced))
-        at = match.end()
-    return found
-
-
-def _unquote(text: str) -> str:
-    """A Go string literal: raw in back quotes, or with the escapes that Go and JSON share."""
-    if text[0] == "`":
-        return text[1:-1]
-    import ast
-
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError) as error:
-        raise TemplateFailure(f"bad string {text}") from error
-    assert isinstance(value, str)
-    return value
 
 
 def _items(value: object) -> list[tuple[object, object]]:
