@@ -242,6 +242,8 @@ def _report_system(error: OSError, verb: str, failure_code: int, context: Contex
     _show_traceback(context)
     path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
     cause, hint = error.strerror or str(error), None
+    if error.errno == errno.ENOENT and not path:  # getcwd(2) is the one call without a name that fails so
+        cause, hint = "the current folder was removed", "change to one that exists"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         cause += f" ({_free_space(path, context)})"
         hint = "'estiba system df' shows what takes space, 'estiba image prune' frees some"
