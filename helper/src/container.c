@@ -47,6 +47,8 @@ static const struct {
     {OP_CONSOLE, op_console},
     {OP_MASK, op_mask},
     {OP_READONLY, op_readonly},
+    {OP_READONLY_ROOT, op_readonly_root},
+    {OP_VOLUME, op_volume},
     {OP_HOSTNAME, op_hostname},
     {OP_DOMAINNAME, op_domainname},
     {OP_LOOPBACK, op_loopback},

@@ -37,6 +37,9 @@ void op_host_bind(struct container *self, const struct op *op);
 void op_mask(struct container *self, const struct op *op);
 void op_readonly(struct container *self, const struct op *op);
 void op_pivot(struct container *self, const struct op *op);
+/* volume.c */
+void op_readonly_root(struct container *self, const struct op *op);
+void op_volume(struct container *self, const struct op *op);
 /* overlay.c */
 void op_overlay(struct container *self, const struct op *op);
 /* node.c */

@@ -49,6 +49,8 @@ enum {
     OP_WORKING_DIRECTORY = 55,
     OP_INIT = 56,
     OP_EXECUTE = 57,
+    OP_READONLY_ROOT = 58,
+    OP_VOLUME = 59,
     OP_FORGET = 96,
     OP_DISCARD = 97,
     OP_REMOVE_CGROUP = 98,
@@ -117,6 +119,7 @@ union arguments {
     struct { union value filter, flags; } seccomp;
     struct { union value path; } working_directory;
     struct { union value arguments, environment; } execute;
+    struct { union value slot, target, flags; } volume;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash; } discard;
     struct { union value slot, name; } remove_cgroup;
@@ -183,6 +186,8 @@ static const struct schema schemas[] = {
     {55, SIDE_CONTAINER, "working_directory", "s"},
     {56, SIDE_CONTAINER, "init", ""},
     {57, SIDE_CONTAINER, "execute", "ll"},
+    {58, SIDE_CONTAINER, "readonly_root", ""},
+    {59, SIDE_CONTAINER, "volume", "usq"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},

@@ -64,6 +64,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
         break;
     case OP_ROOT:
     case OP_BIND:
+    case OP_VOLUME:
         check_slot(plan, op, args->all[0].u, true);
         break;
     default:
@@ -104,6 +105,12 @@ static void check_values(const struct plan *plan, const struct op *op)
     }
 }
 
+/* Operations on the root before it is entered. */
+static bool is_of_the_root(const struct op *op)
+{
+    return (op->schema->code >= OP_OVERLAY && op->schema->code <= OP_READONLY) || op_is(op, OP_READONLY_ROOT) || op_is(op, OP_VOLUME);
+}
+
 void plan_check_run(const struct plan *plan)
 {
     const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE);
@@ -130,9 +137,9 @@ void plan_check_run(const struct plan *plan)
     if (root == NULL || pivot == NULL || pivot < root || plan_next(plan, root, OP_OVERLAY) || plan_next(plan, root, OP_ROOT))
         fail(LAUNCH, "plan", 0, NULL, "it needs one root, and a pivot into it");
     for (const struct op *op = root + 1; op < plan->ops + plan->count && op->schema->side == SIDE_CONTAINER; op++)
-        if (op > pivot && op->schema->code >= OP_OVERLAY && op->schema->code <= OP_READONLY)
+        if (op > pivot && is_of_the_root(op))
             refuse(op, "comes after the pivot");
     for (const struct op *op = plan->ops; op < root; op++)
-        if (op->schema->code >= OP_OVERLAY && op->schema->code <= OP_READONLY)
+        if (is_of_the_root(op))
             refuse(op, "comes before the root");
 }

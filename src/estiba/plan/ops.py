@@ -54,6 +54,8 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     55: ("working_directory", "container", "s", ("path",)),
     56: ("init", "container", "", ()),
     57: ("execute", "container", "ll", ("arguments", "environment")),
+    58: ("readonly_root", "container", "", ()),
+    59: ("volume", "container", "usq", ("slot", "target", "flags")),
     96: ("forget", "after", "us", ("slot", "name")),
     97: ("discard", "after", "usu", ("slot", "name", "trash")),
     98: ("remove_cgroup", "after", "us", ("slot", "name")),
@@ -311,6 +313,20 @@ def execute(arguments: Sequence[str | bytes], environment: Sequence[str | bytes]
     operations.
     """
     return (57, arguments, environment)
+
+
+def readonly_root() -> Op:
+    """The root itself becomes read-only; what is mounted in it stays as it is. Before the pivot, after every operation
+    that makes a target in the root.
+    """
+    return (58,)
+
+
+def volume(slot: int, target: str | bytes, flags: int) -> Op:
+    """Binds the slot's folder at `target` like `bind`. An empty folder is first filled with what the container's root
+    has there: content, owners, modes, times, extended attributes; device nodes and sockets are left out.
+    """
+    return (59, slot, target, flags)
 
 
 def forget(slot: int, name: str | bytes) -> Op:
