@@ -44,11 +44,16 @@ class DockerRegistry:
     ca: Path | None = None
 
 
-def serve(folder: Path, http_section: Mapping[str, object], auth: Mapping[str, object] | None = None) -> Iterator[None]:
-    """Runs docker-registry until the generator is closed. Its configuration is YAML, of which JSON is a part."""
+def serve(
+    folder: Path, http_section: Mapping[str, object], auth: Mapping[str, object] | None = None, *, access_log: bool = False
+) -> Iterator[None]:
+    """Runs docker-registry until the generator is closed; `access_log` writes each request to folder/log.
+
+    Its configuration is YAML, of which JSON is a part.
+    """
     config = {
         "version": "0.1",
-        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "log": {"level": "error", "accesslog": {"disabled": not access_log}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
         "http": http_section,
     }
@@ -255,6 +260,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
     timeout = 60
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         pass
@@ -265,8 +271,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except (OSError, ValueError):
             self.close_connection = True  # a client that went away; tests judge what the client saw
 
-    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
-        """Answers; keyword `Content_Type` is the header Content-Type. A Content-Length that is given is not corrected."""
+    def reply(self, status: int, body: bytes = b"", **headers: str) -> bool:
+        """Answers, and says so; keyword `Content_Type` is the header Content-Type. A Content-Length that is given is not corrected."""
         self.send_response_only(status)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         sent.setdefault("Content-Length", str(len(body)))
@@ -277,6 +283,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
         if int(sent["Content-Length"]) != len(body) and self.command != "HEAD":
             self.close_connection = True
+        return True
 
     def reset(self) -> None:
         """Ends the connection with RST, as a machine that dies or a middlebox would (SO_LINGER of 0, socket(7))."""

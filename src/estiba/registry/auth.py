@@ -170,24 +170,26 @@ class Authorizer:
 
     def _read_token(self, answer: Answer, origin: Origin) -> _Token:
         where = f"token server {origin.authority}"
-        if answer.status in {400, 401, 403}:
-            answer.discard()
-            raise self._refused(f"its {where} refuses ({answer.status})")
-        if answer.status != 200:
-            answer.discard()
-            raise Failure(f"asking the {where}", f"answer {answer.status}", retry=answer.status in {429, 500, 502, 503, 504})
-        if answer.media_type == "text/html":
-            answer.close()
-            raise Failure(f"asking the {where}", "the answer is a web page, not a token", retry=False)
-        body = strict_json.loads(answer.read(_MAX_ANSWER), what=f"answer of the {where}", limit=_MAX_ANSWER)
         what = f"answer of the {where}"
-        value = strict_json.get_str(body, "token", what, "") or strict_json.get_str(body, "access_token", what, "")
-        if not value or any(not "!" <= character <= "~" for character in value):
+        with answer:
+            if answer.status in {400, 401, 403}:
+                raise self._refused(f"its {where} refuses ({answer.status})")
+            if answer.status != 200:
+                passing = answer.status in {429, 500, 502, 503, 504}
+                raise Failure(f"asking the {where}", f"answer {answer.status}", retry=passing)
+            if answer.media_type == "text/html":
+                raise Failure(f"asking the {where}", "the answer is a web page, not a token", retry=False)
+            body = strict_json.loads(answer.read(_MAX_ANSWER), what=what, limit=_MAX_ANSWER)
+        if not isinstance(body, dict):
+            raise errors.Unavailable(f"cannot log in to {self._registry} ({where}): the answer is not a JSON object")
+        # Not by strict_json's accessors, whose messages show the value.
+        value, refresh = body.get("token") or body.get("access_token"), body.get("refresh_token", "")
+        if not isinstance(value, str) or not value or any(not "!" <= character <= "~" for character in value):
             raise errors.Unavailable(f"cannot log in to {self._registry} ({where}): the answer has no valid token")
         life = strict_json.get_int(body, "expires_in", what, _DEFAULT_LIFE)
         if not 0 <= life <= _LONGEST_LIFE:
             raise errors.Unavailable(f"cannot log in to {self._registry} ({where}): expires_in is {life}, not a time in seconds")
-        self.identity_token = strict_json.get_str(body, "refresh_token", what, "")
+        self.identity_token = refresh if isinstance(refresh, str) else ""
         return _Token(value, time.monotonic() + max(life, _DEFAULT_LIFE))
 
     def _refused(self, cause: str, hint: str | None = None) -> errors.Unauthenticated:

@@ -88,10 +88,10 @@ class Registry:
         what = f"look up manifest {_named(self.host, repository, reference)}"
 
         def head(session: Session) -> Digest | None:
-            answer = session.request(_manifest_call("HEAD", repository, reference, what))
-            if answer.status != http.HTTPStatus.OK:
-                session.refuse(what, answer)
-            answer.discard()
+            with session.request(_manifest_call("HEAD", repository, reference, what)) as answer:
+                if answer.status != http.HTTPStatus.OK:
+                    session.refuse(what, answer)
+                answer.discard()
             told = answer.header("Docker-Content-Digest")
             return None if told is None else _told_digest(told, what, session)
 
@@ -137,10 +137,10 @@ class Registry:
         what = f"log in to {self.host}"
 
         def ask(session: Session) -> str:
-            answer = session.request(Call("GET", "/v2/", what))
-            if answer.status != http.HTTPStatus.OK:
-                session.refuse(what, answer)
-            answer.discard()
+            with session.request(Call("GET", "/v2/", what)) as answer:
+                if answer.status != http.HTTPStatus.OK:
+                    session.refuse(what, answer)
+                answer.discard()
             if answer.media_type == "text/html":
                 _not_a_registry(what, session)
             return session.identity_token
@@ -152,8 +152,8 @@ class Registry:
         what = f"look up blob {digest[:19]} of {repository}"
 
         def head(session: Session) -> bool:
-            answer = session.request(Call("HEAD", f"/v2/{repository}/blobs/{digest}", what, _push(repository)))
-            answer.discard()
+            with session.request(Call("HEAD", f"/v2/{repository}/blobs/{digest}", what, _push(repository))) as answer:
+                answer.discard()
             if answer.status not in {http.HTTPStatus.OK, http.HTTPStatus.NOT_FOUND}:
                 session.refuse(what, answer)
             return answer.status == http.HTTPStatus.OK
@@ -169,11 +169,11 @@ class Registry:
         target = f"/v2/{repository}/blobs/uploads/?mount={digest.replace(':', '%3A')}&from={source.replace('/', '%2F')}"
 
         def mount(session: Session) -> str | None:
-            answer = session.request(Call("POST", target, what, [*_push(repository), *_pull(source)]))
-            location = answer.header("Location") or ""
-            if answer.status not in {http.HTTPStatus.CREATED, http.HTTPStatus.ACCEPTED}:
-                session.refuse(what, answer)
-            answer.discard()
+            with session.request(Call("POST", target, what, [*_push(repository), *_pull(source)])) as answer:
+                location = answer.header("Location") or ""
+                if answer.status not in {http.HTTPStatus.CREATED, http.HTTPStatus.ACCEPTED}:
+                    session.refuse(what, answer)
+                answer.discard()
             if answer.status == http.HTTPStatus.CREATED:
                 return None
             return absolute(location, answer, what, self.host)
@@ -202,10 +202,11 @@ class Registry:
 
         def put(session: Session) -> Digest:
             target = f"/v2/{repository}/manifests/{reference}"
-            answer = session.request(Call("PUT", target, what, _push(repository), {"Content-Type": media_type}, data))
-            if answer.status != http.HTTPStatus.CREATED:
-                session.refuse(what, answer)
-            answer.discard()
+            call = Call("PUT", target, what, _push(repository), {"Content-Type": media_type}, data)
+            with session.request(call) as answer:
+                if answer.status != http.HTTPStatus.CREATED:
+                    session.refuse(what, answer)
+                answer.discard()
             told = answer.header("Docker-Content-Digest")
             if told is not None and told.startswith("sha256:") and told != digest:
                 raise errors.DataLoss(f"cannot {what} ({self.host}): the registry stored {told[:80]!r}, not {digest}")
@@ -241,14 +242,13 @@ def _manifest_call(method: str, repository: str, reference: str, what: str) -> C
 
 
 def _get_manifest(session: Session, repository: str, reference: str, what: str) -> tuple[bytes, str, Digest]:
-    answer = session.request(_manifest_call("GET", repository, reference, what))
-    if answer.status != http.HTTPStatus.OK:
-        session.refuse(what, answer)
-    if answer.media_type == "text/html":
-        answer.close()
-        _not_a_registry(what, session)
-    _check_plain(answer, what, session)
-    data = answer.read(_MAX_MANIFEST)
+    with session.request(_manifest_call("GET", repository, reference, what)) as answer:
+        if answer.status != http.HTTPStatus.OK:
+            session.refuse(what, answer)
+        if answer.media_type == "text/html":
+            _not_a_registry(what, session)
+        _check_plain(answer, what, session)
+        data = answer.read(_MAX_MANIFEST)
     digest = sha256_digest(data)
     wanted = [parse_digest(reference)] if ":" in reference else []
     told = answer.header("Docker-Content-Digest")
@@ -264,11 +264,9 @@ def _check_plain(answer: Answer, what: str, session: Session) -> None:
     where = session.endpoint.registry
     coding = (answer.header("Content-Encoding") or "identity").strip().lower()
     if coding != "identity":
-        answer.close()
         raise errors.DataLoss(f"cannot {what} ({where}): the registry sends it with a Content-Encoding that was not asked for")
     length = answer.length
     if length is not None and length > _MAX_MANIFEST:
-        answer.close()
         raise errors.DataLoss(f"cannot {what} ({where}): it has {length} bytes, more than the limit of {_MAX_MANIFEST} (4 MiB)")
 
 
@@ -294,10 +292,10 @@ def _tags(session: Session, repository: str, what: str) -> list[str]:
     seen: set[str] = set()
     while target not in seen:
         seen.add(target)
-        answer = session.request(Call("GET", target, what, _pull(repository)))
-        if answer.status != http.HTTPStatus.OK:
-            session.refuse(what, answer)
-        listed = strict_json.loads(answer.read(_MAX_MANIFEST), what="list of tags")
+        with session.request(Call("GET", target, what, _pull(repository))) as answer:
+            if answer.status != http.HTTPStatus.OK:
+                session.refuse(what, answer)
+            listed = strict_json.loads(answer.read(_MAX_MANIFEST), what="list of tags")
         if isinstance(listed, dict) and listed.get("tags") is None:
             return found  # a repository without tags: Go writes null
         found += strict_json.get_str_list(listed, "tags", "list of tags")

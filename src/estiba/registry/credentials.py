@@ -222,8 +222,10 @@ def _ask_helper(helper: str, registry: str) -> Credential | None:
     if output is None:
         return None
     answer = strict_json.loads(output, what=f"answer of docker-credential-{helper}")
-    username = strict_json.get_str(answer, "Username", f"answer of docker-credential-{helper}", "")
-    secret = strict_json.get_str(answer, "Secret", f"answer of docker-credential-{helper}", "")
+    username, secret = (answer.get("Username", ""), answer.get("Secret", "")) if isinstance(answer, dict) else (None, None)
+    if not (isinstance(username, str) and isinstance(secret, str)):
+        # Not by strict_json's accessors, whose messages show the value.
+        raise errors.DataLoss(f"cannot read answer of docker-credential-{helper}: not an object with Username and Secret")
     if username == _TOKEN_USER:
         return Credential(identity_token=secret)
     return Credential(username, secret) if username else None

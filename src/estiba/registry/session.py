@@ -153,7 +153,7 @@ class Session:
         if not endpoint.plain:
             return secure
         try:
-            self._transport.warm(secure)
+            self._transport.probe_tls(secure)
         except Failure as failure:
             # A refused connection to the https port says nothing about the http port; the same port would refuse again.
             if not failure.plain and not (endpoint.port is None and failure.phase.startswith("connecting")):

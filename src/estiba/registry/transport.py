@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Self
 from urllib.parse import urljoin, urlsplit
 
 from estiba.config.proxies import Proxies, Proxy
@@ -172,9 +172,17 @@ class Answer:
             self.close()
 
     def close(self) -> None:
+        """Give up what has not been read, and the connection with it; nothing happens at the end of the body."""
         if self._connection is not None:
+            self._response.close()
             self._connection.close()
             self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _end(self) -> None:
         connection, self._connection = self._connection, None
@@ -255,12 +263,19 @@ class Transport:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _failure(error, "waiting for the answer", self.limits.answer) from error
         if response.status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            response.close()
             raise Failure("asking the proxy", "407 Proxy Authentication Required", retry=False, hint=_PROXY_HINT)
         return Answer(self, connection, response, request)
 
-    def warm(self, origin: Origin) -> None:
-        """Connect to `origin` ahead of the first request; Failure says whether it speaks TLS at all."""
-        self.keep(origin, self._connect(origin, None))
+    def probe_tls(self, origin: Origin) -> None:
+        """Find out whether `origin` speaks TLS; Failure (`plain`) when it does not.
+
+        Nothing is believed and nothing is sent, so no authority is needed: loading those of the system takes longer than this.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self._open(origin, None, context).close()
 
     def keep(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
         with self._lock:
@@ -291,25 +306,30 @@ class Transport:
             return idle.pop() if idle else None
 
     def _connect(self, origin: Origin, addresses: AddressRule | None) -> http.client.HTTPConnection:
+        context = self._trust.context(origin.host, origin.port) if origin.scheme == "https" else None
+        connection = http.client.HTTPConnection(origin.host, origin.port)
+        connection.sock = self._open(origin, addresses, context)
+        with self._lock:
+            self._busy.add(connection)
+        return connection
+
+    def _open(self, origin: Origin, addresses: AddressRule | None, context: ssl.SSLContext | None) -> socket.socket:
+        """A connected socket, through the proxy where there is one, with TLS where there is a context."""
         proxy = self._proxies.for_origin(origin.scheme, origin.host, origin.port)
         if proxy is None:
             sock = connect(origin.host, origin.port, self.limits.connect, addresses)
         else:
             sock = connect(proxy.host, proxy.port, self.limits.connect, None)
         try:
-            if proxy is not None and origin.scheme == "https":
+            if proxy is not None and context is not None:
                 _open_tunnel(sock, origin, proxy, self.limits.answer)
-            if origin.scheme == "https":
-                sock = open_tls(sock, origin.host, self._trust.context(origin.host, origin.port), self.limits.connect)
+            if context is not None:
+                sock = open_tls(sock, origin.host, context, self.limits.connect)
         except BaseException:
             sock.close()
             raise
         sock.settimeout(self.limits.read)
-        connection = http.client.HTTPConnection(origin.host, origin.port)
-        connection.sock = sock
-        with self._lock:
-            self._busy.add(connection)
-        return connection
+        return sock
 
 
 _PROXY_HINT = "put the proxy's user and password into HTTPS_PROXY (http://user:password@host:port)"
@@ -342,7 +362,10 @@ def _open_tunnel(sock: socket.socket, origin: Origin, proxy: Proxy, timeout: flo
     try:
         sock.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
         response = http.client.HTTPResponse(sock, method="CONNECT")
-        response.begin()
+        try:
+            response.begin()
+        finally:
+            response.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _failure(error, phase, timeout) from error
     if response.status != http.HTTPStatus.OK:

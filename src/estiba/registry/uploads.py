@@ -93,11 +93,11 @@ class Upload:
     def _finish(self, location: str, *, whole: bool) -> None:
         target = location + ("&" if "?" in location else "?") + f"digest={self._digest.replace(':', '%3A')}"
         headers = {"Content-Type": _OCTETS} if whole else {}
-        answer = self._put("PUT", target, headers, 0, self._size if whole else 0)
-        if answer.status != http.HTTPStatus.CREATED:
-            self._check(answer)
-        told = answer.header("Docker-Content-Digest")
-        answer.discard()
+        with self._put("PUT", target, headers, 0, self._size if whole else 0) as answer:
+            if answer.status != http.HTTPStatus.CREATED:
+                self._check(answer)
+            told = answer.header("Docker-Content-Digest")
+            answer.discard()
         if told is not None and told != self._digest:
             raise errors.DataLoss(f"cannot {self._what} ({self._session.endpoint.registry}): the registry stored {told[:80]!r}")
 
@@ -112,10 +112,11 @@ class Upload:
             raise
 
     def _location(self, answer: Answer, wanted: int) -> str:
-        if answer.status != wanted:
-            self._check(answer)
-        text = answer.header("Location") or ""
-        answer.discard()
+        with answer:
+            if answer.status != wanted:
+                self._check(answer)
+            text = answer.header("Location") or ""
+            answer.discard()
         return absolute(text, answer, self._what, self._session.endpoint.registry)
 
     def _check(self, answer: Answer) -> None:
