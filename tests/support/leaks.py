@@ -40,17 +40,28 @@ class Snapshot:
         ]
 
 
-def children() -> frozenset[str]:
-    """Our children but for the zombies, which are reaped here: `pid command`."""
-    found = set()
+def child_states() -> Iterator[tuple[int, str]]:
+    """Our children, whichever of our threads has them: pid and state letter (proc_pid_stat(5))."""
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
+        try:
+            words = (task / "children").read_text().split()
+        except FileNotFoundError:
+            continue  # a thread that has ended
+        for word in words:
             try:
-                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                yield int(word), Path(f"/proc/{word}/stat").read_text().rpartition(")")[2].split()[0]
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if state == "Z":
+
+
+def children() -> frozenset[str]:
+    """Our children but for zombies: `pid command`."""
+    found = set()
+    for pid, state in child_states():
+        if state != "Z":
+            try:
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except (FileNotFoundError, ProcessLookupError):
                 continue
             found.add(f"{pid} {command.strip()}")
     return frozenset(found)
@@ -59,18 +70,12 @@ def children() -> frozenset[str]:
 def reap() -> None:
     """Reaps zombies that came to us from above: they are nobody's `Popen`."""
     known = {process.pid for process in getattr(subprocess, "_active", [])}
-    for task in Path("/proc/self/task").iterdir():
-        for word in (task / "children").read_text().split():
-            pid = int(word)
+    for pid, state in child_states():
+        if state == "Z" and pid not in known:
             try:
-                stat = Path(f"/proc/{pid}/stat").read_text()
-            except (FileNotFoundError, ProcessLookupError):
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
                 continue
-            if stat.rpartition(")")[2].split()[0] == "Z" and pid not in known:
-                try:
-                    os.waitpid(pid, os.WNOHANG)
-                except ChildProcessError:
-                    continue
 
 
 def mounts(folder: Path) -> frozenset[str]:
