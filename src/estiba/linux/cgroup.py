@@ -139,7 +139,7 @@ def _own_unified_path() -> str:
 
 def _words(path: str) -> list[str]:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return file.read().split()
     except (FileNotFoundError, PermissionError):
         return []
@@ -275,7 +275,7 @@ def _make_parent(parent: str, group: Group) -> None:
 
 
 def _inherited(path: str) -> str:
-    with open(path, encoding="ascii") as file:
+    with open(path, encoding="utf-8") as file:
         return file.read().strip()
 
 
