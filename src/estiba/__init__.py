@@ -1,13 +1,13 @@
 """estiba: a container engine that is a Python library.
 
 The names below are the library's face. Each is loaded when it is first used, so that ``import estiba`` costs nothing and the
-command line pays only for the verb that was called (PEP 562).
+command line pays only for the verb that was called (PEP 562). What a name takes, returns and raises stands in its docstring.
 
     >>> import estiba
     >>> settings = estiba.load_settings()
     >>> store = estiba.Store.open(settings)
     >>> estiba.pull(store, settings, "alpine").id
-    >>> process = estiba.spawn(store, settings, estiba.RunOptions("alpine", ["true"]))
+    >>> estiba.run(store, settings, estiba.RunOptions("alpine", ["true"]), stay=True)
 """
 
 from __future__ import annotations
@@ -16,9 +16,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiba.config.settings import Settings as Settings
     from estiba.config.settings import load as load_settings  # noqa: F401 - the type checkers' twin of _FACE
+    from estiba.engine.bundle import bundle as bundle
+    from estiba.engine.check import check as check
+    from estiba.engine.df import df as df
+    from estiba.engine.from_host import from_host as from_host
+    from estiba.engine.history import history as history
     from estiba.engine.images import images as images
+    from estiba.engine.import_ import import_ as import_
     from estiba.engine.inspect import inspect as inspect
     from estiba.engine.load import load as load
+    from estiba.engine.login import login as login
+    from estiba.engine.logout import logout as logout
+    from estiba.engine.progress import Progress as Progress
+    from estiba.engine.prune import prune as prune
     from estiba.engine.pull import pull as pull
     from estiba.engine.push import push as push
     from estiba.engine.rmi import rmi as rmi
@@ -26,10 +36,14 @@ if TYPE_CHECKING:
     from estiba.engine.save import save as save
     from estiba.engine.stack import stack as stack
     from estiba.engine.tag import tag as tag
+    from estiba.engine.tree import tree as tree
     from estiba.errors import EstibaError as EstibaError
+    from estiba.oci.platform import Platform as Platform
     from estiba.oci.reference import Reference as Reference
     from estiba.oci.reference import parse_reference as parse_reference
+    from estiba.runtime.options import MountRequest as MountRequest
     from estiba.runtime.options import RunOptions as RunOptions
+    from estiba.store.images import Image as Image
     from estiba.store.layout import Store as Store
 
 __version__ = "0.1.0"
@@ -37,15 +51,28 @@ __version__ = "0.1.0"
 # name -> (module, its name there)
 _FACE = {
     "EstibaError": ("estiba.errors", "EstibaError"),
+    "Image": ("estiba.store.images", "Image"),
+    "MountRequest": ("estiba.runtime.options", "MountRequest"),
+    "Platform": ("estiba.oci.platform", "Platform"),
+    "Progress": ("estiba.engine.progress", "Progress"),
     "Reference": ("estiba.oci.reference", "Reference"),
     "RunOptions": ("estiba.runtime.options", "RunOptions"),
     "Settings": ("estiba.config.settings", "Settings"),
     "Store": ("estiba.store.layout", "Store"),
+    "bundle": ("estiba.engine.bundle", "bundle"),
+    "check": ("estiba.engine.check", "check"),
+    "df": ("estiba.engine.df", "df"),
+    "from_host": ("estiba.engine.from_host", "from_host"),
+    "history": ("estiba.engine.history", "history"),
     "images": ("estiba.engine.images", "images"),
+    "import_": ("estiba.engine.import_", "import_"),
     "inspect": ("estiba.engine.inspect", "inspect"),
     "load": ("estiba.engine.load", "load"),
     "load_settings": ("estiba.config.settings", "load"),
+    "login": ("estiba.engine.login", "login"),
+    "logout": ("estiba.engine.logout", "logout"),
     "parse_reference": ("estiba.oci.reference", "parse_reference"),
+    "prune": ("estiba.engine.prune", "prune"),
     "pull": ("estiba.engine.pull", "pull"),
     "push": ("estiba.engine.push", "push"),
     "rmi": ("estiba.engine.rmi", "rmi"),
@@ -53,6 +80,7 @@ _FACE = {
     "save": ("estiba.engine.save", "save"),
     "stack": ("estiba.engine.stack", "stack"),
     "tag": ("estiba.engine.tag", "tag"),
+    "tree": ("estiba.engine.tree", "tree"),
 }
 
 __all__ = ["__version__", *_FACE]  # noqa: PLE0604 - the keys are strings

@@ -82,9 +82,7 @@ def test_current_folder_never_chooses_the_interpreter(launcher: Path, tmp_path: 
     (evil / VERSION).write_text("#!/bin/sh\necho evil\n")
     (evil / VERSION).chmod(0o755)
     for path in (":", ".", "", "evil:"):
-        done = subprocess.run(
-            [str(program), "--version"], capture_output=True, text=True, cwd=evil, env={"PATH": path}, check=False
-        )
+        done = subprocess.run([str(program), "--version"], capture_output=True, text=True, cwd=evil, env={"PATH": path}, check=False)
         assert "evil" not in done.stdout
 
 

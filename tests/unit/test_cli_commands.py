@@ -37,9 +37,7 @@ def test_help_is_complete(command: Command) -> None:
     assert f"Usage:  estiba {command.name}" in text
     flags = command.flags()
     for flag in flags:
-        assert (f"--{flag.name}" in text) is not flag.hidden or any(
-            flag.name in other.name for other in flags if other is not flag
-        )
+        assert (f"--{flag.name}" in text) is not flag.hidden or any(flag.name in other.name for other in flags if other is not flag)
     assert not command.summary.endswith(".")
     assert max(len(line) for line in text.splitlines()) <= 110
     for name in command.aliases:
@@ -85,10 +83,7 @@ def test_every_module_with_a_command_is_in_the_table() -> None:
     present = {
         path.stem
         for path in FOLDER.glob("*.py")
-        if any(
-            isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMMAND"
-            for node in ast.parse(path.read_text()).body
-        )
+        if any(isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMMAND" for node in ast.parse(path.read_text()).body)
     }
     assert named == present
 
@@ -100,9 +95,7 @@ def test_run_and_its_options_agree() -> None:
 
 
 def test_run_options() -> None:
-    found = parse(
-        RUN, ["--rm", "-it", "-e", "A=1", "-v", "/src:/dst:ro", "-m", "64m", "--net", "host", "image", "sh", "-c", "exit"]
-    )
+    found = parse(RUN, ["--rm", "-it", "-e", "A=1", "-v", "/src:/dst:ro", "-m", "64m", "--net", "host", "image", "sh", "-c", "exit"])
     options = options_from(found)
     assert (options.image, options.command) == ("image", ("sh", "-c", "exit"))
     assert (options.rm, options.interactive, options.tty) == (True, True, True)
@@ -155,9 +148,7 @@ def test_usage_errors(words: list[str], message: str, capfd: pytest.CaptureFixtu
     assert (captured.out, captured.err) == ("", message)
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["--help"], ["-h"], ["image"], ["image", "--help"], ["run", "--help"], ["--version"], ["-v"]]
-)
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["image"], ["image", "--help"], ["run", "--help"], ["--version"], ["-v"]])
 def test_pages_go_to_standard_output(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     captured = capfd.readouterr()

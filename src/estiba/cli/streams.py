@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
 from estiba.cli import output
-from estiba.errors import FailedPrecondition, InvalidArgument, NotFound
+from estiba.errors import InvalidArgument, NotFound, PermissionDenied
 
 
 @contextmanager
@@ -56,28 +57,42 @@ def open_output(path: str, verb: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _new_file(path: str, verb: str) -> Iterator[BinaryIO]:
-    """A file beside `path` that takes its name when it is complete and on disk."""
-    import tempfile
+    """A file that takes its name when it is complete and on disk; what breaks off before leaves nothing.
 
+    Until then it has no name at all (open(2), O_TMPFILE), or one beside `path` where the file system cannot do that.
+    """
     folder = os.path.dirname(path) or "."
+    temporary = os.path.join(folder, f".estiba-{os.getpid()}-{os.urandom(6).hex()}")
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=".estiba-", dir=folder)
+        descriptor, named = _open_new(folder, temporary)
     except FileNotFoundError:
         raise NotFound(f"cannot {verb} to {path!r}: there is no folder {folder!r}") from None
     except PermissionError as error:
-        raise FailedPrecondition(f"cannot {verb} to {path!r}: {error.strerror}") from None
+        raise PermissionDenied(f"cannot {verb} to {path!r}: {error.strerror}") from None
     try:
         with open(descriptor, "wb") as stream:
             yield stream
             stream.flush()
-            mask = os.umask(0)
-            os.umask(mask)
-            os.fchmod(descriptor, 0o666 & ~mask)
             os.fsync(descriptor)
+            if not named:
+                # With a folder's descriptor, which an absolute path ignores, Python calls linkat(2): only that can follow the link.
+                os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor, follow_symlinks=True)
+                named = True
         os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        named = False
+    finally:
+        if named:
+            os.unlink(temporary)
+
+
+def _open_new(folder: str, temporary: str) -> tuple[int, bool]:
+    """A new file in `folder`, and whether it has the name `temporary` already."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666), False
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    return os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666), True
 
 
 class _StandardOutput:
