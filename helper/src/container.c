@@ -68,8 +68,8 @@ static void carry_out(struct container *self, const struct op *op)
 {
     for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
         if (operations[i].code == op->schema->code) {
-            operations[i].carry_out(self, op);
             trace(op->schema->name);
+            operations[i].carry_out(self, op);
             return;
         }
     }

@@ -44,7 +44,7 @@ class Container:
 
     def _read_status(self) -> None:
         try:
-            with open(f"{self.folder}/status", encoding="ascii") as file:
+            with open(f"{self.folder}/status", encoding="utf-8") as file:
                 lines = [line.split() for line in file]
         except FileNotFoundError:
             return

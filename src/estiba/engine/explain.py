@@ -31,7 +31,7 @@ def show(created: Created) -> None:
 
 def explain(store: Store, settings: Settings, options: RunOptions, progress: ProgressMaker | None) -> int:
     """Runs the container and prints the steps with their milliseconds to standard error; returns its exit code."""
-    from estiba.engine.run import prepare, tell
+    from estiba.engine.run import prepare, sweep, tell
 
     steps: list[tuple[str, int]] = [("start of Python", process_start())]
     with store.using():
@@ -39,7 +39,7 @@ def explain(store: Store, settings: Settings, options: RunOptions, progress: Pro
         stack = resolve(store, settings, options, progress)
         tell(stack, settings, options)
         steps.append(("sweep", time.monotonic_ns()))
-        records.sweep(settings, records.SWEPT_PER_START)
+        sweep(store, settings)
         steps.append(("spec, folder, plan", time.monotonic_ns()))
         created = create(store, settings, options, stack)
         trace = os.memfd_create("estiba-trace", os.MFD_CLOEXEC)
@@ -63,6 +63,34 @@ def process_start() -> int:
     return since_boot - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + time.monotonic_ns()
 
 
+#: The helper's steps as the phases that a reader knows; a step that is not named here stands for itself.
+_PHASES = {
+    **dict.fromkeys(("plan",), "helper reads the plan"),
+    **dict.fromkeys(("clone", "maps", "go", "child"), "namespaces, id maps, cgroup"),
+    **dict.fromkeys(("overlay", "root"), "layers: overlay"),
+    **dict.fromkeys(("mount", "bind", "host_bind", "directory", "symlink", "file", "console"), "mounts: /proc /dev /sys ..."),
+    **dict.fromkeys(("hostname", "domainname", "loopback", "sysctl"), "names, loopback, sysctls"),
+    **dict.fromkeys(("mask", "readonly", "pivot"), "masked paths, pivot"),
+    **dict.fromkeys(
+        ("rlimit", "oom_score_adj", "working_directory", "bounding", "user", "capabilities", "no_new_privileges", "seccomp"),
+        "limits, filter, user",
+    ),
+    **dict.fromkeys(("execute",), "exec"),
+    **dict.fromkeys(("executed", "started"), "the program"),
+    **dict.fromkeys(("report", "exited"), "exit status, clean-up"),
+}
+
+
+def phases(steps: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Joins steps that follow one another and belong to one phase; each begins when its first step does."""
+    joined: list[tuple[str, int]] = []
+    for name, begin in sorted(steps, key=lambda step: step[1]):
+        phase = _PHASES.get(name, name)
+        if not joined or joined[-1][0] != phase:
+            joined.append((phase, begin))
+    return joined
+
+
 def parse_trace(data: bytes) -> list[tuple[str, int]]:
     """Reads the helper's lines ``name nanoseconds``."""
     lines = [line.rsplit(" ", 1) for line in data.decode("utf-8", "replace").splitlines()]
@@ -71,7 +99,7 @@ def parse_trace(data: bytes) -> list[tuple[str, int]]:
 
 def waterfall(steps: list[tuple[str, int]], end: int) -> str:
     """Draws each step from its beginning to the beginning of the next one."""
-    ordered = sorted(steps, key=lambda step: step[1])
+    ordered = phases(steps)
     first = ordered[0][1]
     total = max(end - first, 1)
     lines = []

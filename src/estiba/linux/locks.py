@@ -138,7 +138,7 @@ def _holder(path: str) -> str:
     """Who holds a lock on the file, by /proc/locks (proc_locks(5)); "another process" when that does not tell."""
     try:
         inode = os.stat(path).st_ino
-        with open("/proc/locks", encoding="ascii") as lines:
+        with open("/proc/locks", encoding="utf-8") as lines:
             for line in lines:
                 fields = line.split()
                 if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{inode}") and fields[4] != "-1":
