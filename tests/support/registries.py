@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from estiba.oci.descriptor import Descriptor
-from estiba.oci.digest import Digest
+from estiba.oci.digest import DiffID, Digest
 
 USER, PASSWORD = "captain", "correct horse"
 
@@ -166,7 +166,7 @@ class TestImage:
     blobs: dict[str, bytes]
     manifest: bytes
     media_type: str
-    diff_ids: list[str]
+    diff_ids: list[DiffID]
     layers: list[Descriptor]
     config: Descriptor
 
@@ -185,12 +185,12 @@ def make_image(
 
     layer_type = (mt.DOCKER_LAYER_GZIP if docker else mt.OCI_LAYER_GZIP) if compress else mt.OCI_LAYER
     blobs: dict[str, bytes] = {}
-    diff_ids: list[str] = []
+    diff_ids: list[DiffID] = []
     descriptors: list[Descriptor] = []
     for files in layers:
         tar = make_tar(files)
         blob = gzip.compress(tar, 6, mtime=0) if compress else tar
-        diff_ids.append(digest_of(tar))
+        diff_ids.append(DiffID(digest_of(tar)))
         blobs[digest_of(blob)] = blob
         descriptors.append(Descriptor(layer_type, digest_of(blob), len(blob)))
     document = {

@@ -90,7 +90,7 @@ class _Pull:
 
     def _pull(self, reference: Reference) -> Image:
         repository = reference.repository
-        self.progress.done(reference.tag or str(reference.digest), f"Pulling from {reference.familiar_name}")
+        self.progress.done(reference.tag or str(reference.digest), f"Pulling from {repository}")
         before = references.get(self.store, reference)
         data, media_type, digest = self._document(reference)
         document = parse_manifest(data, media_type, what=f"the manifest of {reference.familiar}")
@@ -213,7 +213,7 @@ class _Pull:
             raise errors.Cancelled("cannot pull: interrupted")
         stream = _LayerStream(self, repository, descriptor)
         try:
-            layers.apply_layer(self.store, self.settings, diff_id, descriptor.media_type, stream)
+            layers.apply_layer(self.store, self.settings, diff_id, descriptor.media_type, stream, progress=self.progress)
         finally:
             stream.close()
         layers.add_blob(self.store, diff_id, descriptor, f"{self.registry.host}/{repository}")

@@ -159,7 +159,7 @@ class _Push:
         self._progress.start(name, "Compressing")
         docker = descriptor.media_type.startswith("application/vnd.docker.")
         media_type = media_types.DOCKER_LAYER_GZIP if docker else media_types.OCI_LAYER_GZIP
-        digest, size = _write(file, _gzip(layers.open_tar(self._store, diff_id)))
+        digest, size = _write(file, _gzip(layers.open_tar(self._store, diff_id, self._settings)))
         again = Descriptor(media_type, digest, size, annotations=descriptor.annotations)
         if self._registry.has_blob(repository, digest):
             self._progress.done(name, "Layer already exists")
@@ -186,7 +186,7 @@ class _Push:
             _write(file, blobs.blob_chunks(self._store, descriptor.digest))
             return True
         if descriptor.media_type in {media_types.OCI_LAYER, media_types.DOCKER_LAYER}:
-            _write(file, layers.open_tar(self._store, diff_id))
+            _write(file, layers.open_tar(self._store, diff_id, self._settings))
             return True
         for host, repository in self._origins(diff_id, descriptor):
             try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NoReturn, Self, TypeVar
 
@@ -86,13 +85,10 @@ class Registry:
     def head_manifest(self, repository: str, reference: str) -> Digest | None:
         """The digest of a manifest without its bytes; None when the registry does not say it."""
         what = f"look up manifest {_named(self.host, repository, reference)}"
+        call = _manifest_call("HEAD", repository, reference, what)
 
         def head(session: Session) -> Digest | None:
-            with session.request(_manifest_call("HEAD", repository, reference, what)) as answer:
-                if answer.status != http.HTTPStatus.OK:
-                    session.refuse(what, answer)
-                answer.discard()
-            told = answer.header("Docker-Content-Digest")
+            told = session.ask(call, lambda answer: _head(session, what, answer))
             return None if told is None else _told_digest(told, what, session)
 
         return self._first(head)
@@ -125,10 +121,10 @@ class Registry:
     def _first(self, ask: Callable[[Session], T]) -> T:
         for session in self._sessions[:-1]:
             try:
-                return _named_failure(session, ask)
+                return ask(session)
             except _MIRROR_FAULTS:
                 continue
-        return _named_failure(self._own, ask)
+        return ask(self._own)
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -136,29 +132,27 @@ class Registry:
         """Ask the registry whether it knows us ("Determining Support"); returns the identity token of a log-in, or nothing."""
         what = f"log in to {self.host}"
 
-        def ask(session: Session) -> str:
-            with session.request(Call("GET", "/v2/", what)) as answer:
-                if answer.status != http.HTTPStatus.OK:
-                    session.refuse(what, answer)
-                answer.discard()
+        def check(answer: Answer) -> None:
+            if answer.status != http.HTTPStatus.OK:
+                self._own.refuse(what, answer)
             if answer.media_type == "text/html":
-                _not_a_registry(what, session)
-            return session.identity_token
+                _not_a_registry(what, self._own)
+            answer.discard()
 
-        return _named_failure(self._own, ask)
+        self._own.ask(Call("GET", "/v2/", what), check)
+        return self._own.identity_token
 
     def has_blob(self, repository: str, digest: Digest) -> bool:
         """Whether the repository has the blob ("Checking if content exists"); asked with the right to push."""
         what = f"look up blob {digest[:19]} of {repository}"
 
-        def head(session: Session) -> bool:
-            with session.request(Call("HEAD", f"/v2/{repository}/blobs/{digest}", what, _push(repository))) as answer:
-                answer.discard()
+        def head(answer: Answer) -> bool:
             if answer.status not in {http.HTTPStatus.OK, http.HTTPStatus.NOT_FOUND}:
-                session.refuse(what, answer)
+                self._own.refuse(what, answer)
+            answer.discard()
             return answer.status == http.HTTPStatus.OK
 
-        return _named_failure(self._own, head)
+        return self._own.ask(Call("HEAD", f"/v2/{repository}/blobs/{digest}", what, _push(repository)), head)
 
     def mount_blob(self, repository: str, digest: Digest, source: str) -> str | None:
         """Take over a blob from the repository `source` of the same registry ("Mounting a blob").
@@ -168,17 +162,14 @@ class Registry:
         what = f"mount blob {digest[:19]} from {source} into {repository}"
         target = f"/v2/{repository}/blobs/uploads/?mount={digest.replace(':', '%3A')}&from={source.replace('/', '%2F')}"
 
-        def mount(session: Session) -> str | None:
-            with session.request(Call("POST", target, what, [*_push(repository), *_pull(source)])) as answer:
-                location = answer.header("Location") or ""
-                if answer.status not in {http.HTTPStatus.CREATED, http.HTTPStatus.ACCEPTED}:
-                    session.refuse(what, answer)
-                answer.discard()
-            if answer.status == http.HTTPStatus.CREATED:
-                return None
-            return absolute(location, answer, what, self.host)
+        def mounted(answer: Answer) -> str | None:
+            if answer.status not in {http.HTTPStatus.CREATED, http.HTTPStatus.ACCEPTED}:
+                self._own.refuse(what, answer)
+            location = answer.header("Location") or ""
+            answer.discard()
+            return None if answer.status == http.HTTPStatus.CREATED else absolute(location, answer, what, self.host)
 
-        return _named_failure(self._own, mount)
+        return self._own.ask(Call("POST", target, what, [*_push(repository), *_pull(source)]), mounted)
 
     def upload_blob(
         self,
@@ -193,26 +184,24 @@ class Registry:
     ) -> None:
         """Upload `size` bytes of a seekable file ("Pushing blobs"); in chunks when it is larger than `chunk` bytes."""
         upload = Upload(self._own, repository, _push(repository), digest, size, file=file, chunk=chunk)
-        _named_failure(self._own, lambda _: upload.send(location, sent))
+        upload.send(location, sent)
 
     def put_manifest(self, repository: str, reference: str, media_type: str, data: bytes) -> Digest:
         """Publish a manifest at a tag or digest ("Pushing Manifests"); returns its digest."""
         what = f"push manifest {_named(self.host, repository, reference)}"
         digest = sha256_digest(data)
 
-        def put(session: Session) -> Digest:
-            target = f"/v2/{repository}/manifests/{reference}"
-            call = Call("PUT", target, what, _push(repository), {"Content-Type": media_type}, data)
-            with session.request(call) as answer:
-                if answer.status != http.HTTPStatus.CREATED:
-                    session.refuse(what, answer)
-                answer.discard()
+        def stored(answer: Answer) -> None:
+            if answer.status != http.HTTPStatus.CREATED:
+                self._own.refuse(what, answer)
+            answer.discard()
             told = answer.header("Docker-Content-Digest")
             if told is not None and told.startswith("sha256:") and told != digest:
                 raise errors.DataLoss(f"cannot {what} ({self.host}): the registry stored {told[:80]!r}, not {digest}")
-            return digest
 
-        return _named_failure(self._own, put)
+        target = f"/v2/{repository}/manifests/{reference}"
+        self._own.ask(Call("PUT", target, what, _push(repository), {"Content-Type": media_type}, data), stored)
+        return digest
 
 
 def _named(host: str, repository: str, reference: str) -> str:
@@ -227,37 +216,36 @@ def _push(repository: str) -> list[str]:
     return [f"repository:{repository}:pull,push"]
 
 
-def _named_failure(session: Session, ask: Callable[[Session], T]) -> T:
-    """Failures while an answer is read become errors here; those before it did in the session."""
-    began = time.monotonic()
-    try:
-        return ask(session)
-    except Failure as failure:
-        session.fail("read the answer", failure, 1, began)
-
-
 def _manifest_call(method: str, repository: str, reference: str, what: str) -> Call:
     headers = {"Accept": ", ".join(media_types.ACCEPT)}
     return Call(method, f"/v2/{repository}/manifests/{reference}", what, _pull(repository), headers)
 
 
+def _head(session: Session, what: str, answer: Answer) -> str | None:
+    if answer.status != http.HTTPStatus.OK:
+        session.refuse(what, answer)
+    answer.discard()
+    return answer.header("Docker-Content-Digest")
+
+
 def _get_manifest(session: Session, repository: str, reference: str, what: str) -> tuple[bytes, str, Digest]:
-    with session.request(_manifest_call("GET", repository, reference, what)) as answer:
+    def read(answer: Answer) -> tuple[bytes, str, str | None]:
         if answer.status != http.HTTPStatus.OK:
             session.refuse(what, answer)
         if answer.media_type == "text/html":
             _not_a_registry(what, session)
         _check_plain(answer, what, session)
-        data = answer.read(_MAX_MANIFEST)
+        return answer.read(_MAX_MANIFEST), answer.media_type, answer.header("Docker-Content-Digest")
+
+    data, media_type, told = session.ask(_manifest_call("GET", repository, reference, what), read)
     digest = sha256_digest(data)
     wanted = [parse_digest(reference)] if ":" in reference else []
-    told = answer.header("Docker-Content-Digest")
     if told is not None:
         wanted.append(_told_digest(told, what, session))
     for expected in wanted:
         if not digest_matches(expected, data):
             raise errors.DataLoss(f"cannot {what} ({session.endpoint.registry}): its digest is {digest}, not {expected}")
-    return data, answer.media_type, wanted[0] if ":" in reference else digest
+    return data, media_type, wanted[0] if ":" in reference else digest
 
 
 def _check_plain(answer: Answer, what: str, session: Session) -> None:
@@ -287,24 +275,23 @@ def _not_a_registry(what: str, session: Session) -> NoReturn:
 
 
 def _tags(session: Session, repository: str, what: str) -> list[str]:
-    target = f"/v2/{repository}/tags/list"
+    def page(answer: Answer) -> tuple[list[str], str | None]:
+        if answer.status != http.HTTPStatus.OK:
+            session.refuse(what, answer)
+        listed = strict_json.loads(answer.read(_MAX_MANIFEST), what="list of tags")
+        if isinstance(listed, dict) and listed.get("tags") is None:
+            return [], None  # a repository without tags: Go writes null
+        return strict_json.get_str_list(listed, "tags", "list of tags"), _next_page(answer, session)
+
+    target: str | None = f"/v2/{repository}/tags/list"
     found: list[str] = []
     seen: set[str] = set()
-    while target not in seen:
+    while target is not None and target not in seen:
         seen.add(target)
-        with session.request(Call("GET", target, what, _pull(repository))) as answer:
-            if answer.status != http.HTTPStatus.OK:
-                session.refuse(what, answer)
-            listed = strict_json.loads(answer.read(_MAX_MANIFEST), what="list of tags")
-        if isinstance(listed, dict) and listed.get("tags") is None:
-            return found  # a repository without tags: Go writes null
-        found += strict_json.get_str_list(listed, "tags", "list of tags")
+        more, target = session.ask(Call("GET", target, what, _pull(repository)), page)
+        found += more
         if len(found) > _MAX_TAGS:
             raise errors.ResourceExhausted(f"cannot {what}: more than {_MAX_TAGS} tags")
-        following = _next_page(answer, session)
-        if following is None:
-            break
-        target = following
     return found
 
 
@@ -313,7 +300,10 @@ def _next_page(answer: Answer, session: Session) -> str | None:
     for value in answer.headers("Link"):
         match = _NEXT.fullmatch(value)
         if match:
-            origin, target = parse_url(match[1], answer.origin.url + answer.target)
+            try:
+                origin, target = parse_url(match[1], answer.origin.url + answer.target)
+            except ValueError:
+                raise Failure("listing the tags", "the next page is at a malformed URL", retry=False) from None
             if origin != session.origin():
                 raise Failure("listing the tags", f"the next page is on another origin, {origin.url}", retry=False)
             return target.removeprefix(session.endpoint.prefix)

@@ -11,9 +11,9 @@ import ipaddress
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, TypeVar
 
 from estiba import errors
 from estiba.config.settings import is_loopback
@@ -30,6 +30,8 @@ _MAX_ERROR = 64 << 10
 #: Metadata services of clouds that are not on a link-local address (AWS, Azure, Alibaba).
 _METADATA = frozenset(ipaddress.ip_address(text) for text in ("fd00:ec2::254", "168.63.129.16", "100.100.100.200"))
 USER_AGENT = "estiba"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,22 @@ class Session:
         return self._authorizer.identity_token if self._authorizer else ""
 
     def request(self, call: Call, *, attempts: int | None = None) -> Answer:
-        """Send until there is an answer worth reading (any status but 401 and those that ask to come again).
+        """Send until there is an answer worth reading (any status but 401 and those that ask to come again); the caller closes it.
 
         Raises Unauthenticated, Unavailable (with host, phase, cause, and how long it was tried).
         """
-        allowed = self.limits.attempts if attempts is None else attempts
+        return self._attempt(call, self.limits.attempts if attempts is None else attempts, lambda answer: answer)
+
+    def ask(self, call: Call, use: Callable[[Answer], T]) -> T:
+        """`request`, and `use` of the answer, which is closed then; a Failure while it is read is one more reason to try again."""
+
+        def closing(answer: Answer) -> T:
+            with answer:
+                return use(answer)
+
+        return self._attempt(call, self.limits.attempts, closing)
+
+    def _attempt(self, call: Call, attempts: int, use: Callable[[Answer], T]) -> T:
         began = time.monotonic()
         tried = 0
         while True:
@@ -97,12 +110,12 @@ class Session:
             try:
                 answer = self._once(call)
                 if answer.status not in _RETRY:
-                    return answer
+                    return use(answer)
                 wait = _retry_after(answer)
                 answer.discard()
                 raise self._busy(answer.status, wait)
             except Failure as failure:
-                if not failure.retry or tried >= allowed:
+                if not failure.retry or tried >= attempts:
                     self.fail(call.what, failure, tried, began)
             self.pause(tried, wait)
 
