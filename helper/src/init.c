@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,6 +53,7 @@ void start_under_init(struct container *self)
     if (program < 0)
         fail(LAUNCH, "init", errno, NULL, "the program's process");
     if (program > 0) {
+        prctl(PR_SET_NAME, "estiba-init");
         sys_close_range(0, ~0U, 0); /* the streams end with the program, and the keeper sees it execute */
         watch(program, &all);
     }

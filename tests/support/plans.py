@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -19,6 +21,7 @@ from estiba.plan.helper import helper_path, plan_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
 
     from estiba.plan.ops import Op
 
@@ -47,6 +50,20 @@ STANDARD: tuple[Op, ...] = (
     ops.mount("devpts", "/dev/pts", NOSUID | NOEXEC, ["newinstance", "ptmxmode=0666", "mode=0620"]),
     ops.symlink("pts/ptmx", "/dev/ptmx"),
 )
+
+
+class Running(subprocess.Popen[bytes]):
+    """The helper's client. A test that fails does not wait for a container that nobody ends."""
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is not None:
+            self.destroy()
+        super().__exit__(kind, value, traceback)
+
+    def destroy(self) -> None:
+        for pid in [self.pid, *descendants(self.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 class Container:
@@ -125,13 +142,13 @@ class Container:
             *self.after,
         ]
 
-    def start(self, *words: str | bytes, environment: Sequence[str | bytes] = ENVIRONMENT, **streams: Any) -> subprocess.Popen[bytes]:
+    def start(self, *words: str | bytes, environment: Sequence[str | bytes] = ENVIRONMENT, **streams: Any) -> Running:
         """Starts the helper; `streams` as subprocess.Popen takes them, pipes where they are not given."""
         plan = plan_descriptor(encode(self.ops(words, environment)))
         for name in ("stdin", "stdout", "stderr"):
             streams.setdefault(name, subprocess.PIPE)
         try:
-            return subprocess.Popen([*self.prefix, self.helper, "run", str(plan)], pass_fds=[plan, *self.opened], env={}, **streams)
+            return Running([*self.prefix, self.helper, "run", str(plan)], pass_fds=[plan, *self.opened], env={}, **streams)
         finally:
             os.close(plan)
             self.close()
