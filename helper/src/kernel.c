@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
@@ -59,14 +60,6 @@ static int open_proc(struct container *self, const char *path)
     return fd;
 }
 
-static void write_proc(struct container *self, const char *step, const char *path, const char *text, size_t size)
-{
-    autoclose fd = open_proc(self, path);
-
-    if (fd < 0 || write(fd, text, size) != (ssize_t)size)
-        fail(LAUNCH, step, errno, NULL, "%s to %s", path, text);
-}
-
 void op_sysctl(struct container *self, const struct op *op)
 {
     const union value *value = &op->args.sysctl.value;
@@ -74,7 +67,11 @@ void op_sysctl(struct container *self, const struct op *op)
 
     if ((size_t)snprintf(path, sizeof path, "sys/%s", op->args.sysctl.path.s.data) >= sizeof path)
         fail(LAUNCH, "sysctl", ENAMETOOLONG, NULL, "%s", op->args.sysctl.path.s.data);
-    write_proc(self, "sysctl", path, value->s.data, value->s.size);
+    if (strstr(path, "..") != NULL) /* what is beneath /proc is not all beneath /proc/sys */
+        fail(LAUNCH, "sysctl", EINVAL, NULL, "%s", op->args.sysctl.path.s.data);
+    autoclose fd = open_proc(self, path);
+    if (fd < 0 || write(fd, value->s.data, value->s.size) != (ssize_t)value->s.size)
+        fail(LAUNCH, "sysctl", errno, NULL, "%s to %s", op->args.sysctl.path.s.data, value->s.data);
 }
 
 void op_oom_score_adj(struct container *self, const struct op *op)
@@ -82,7 +79,15 @@ void op_oom_score_adj(struct container *self, const struct op *op)
     char text[24];
     int size = snprintf(text, sizeof text, "%lld", (long long)op->args.oom_score_adj.value.q);
 
-    write_proc(self, "oom_score_adj", "self/oom_score_adj", text, (size_t)size);
+    /* The files of a process that is not dumpable are the host's root's (proc(5)). Nobody else is in the container yet. */
+    prctl(PR_SET_DUMPABLE, 1);
+    autoclose fd = open_proc(self, "self/oom_score_adj");
+    int error = errno;
+    if (prctl(PR_SET_DUMPABLE, 0) != 0)
+        fail(LAUNCH, "oom_score_adj", errno, NULL, "%s", text);
+    errno = error;
+    if (fd < 0 || write(fd, text, (size_t)size) != size)
+        fail(LAUNCH, "oom_score_adj", errno, errno == EACCES ? "only root of the host may lower it" : NULL, "%s", text);
 }
 
 void op_rlimit(struct container *self, const struct op *op)

@@ -67,12 +67,35 @@ static void set_option(int fs, const char *option, const char *target)
         fs_fail("mount", fs, target);
 }
 
+/* What is mounted on the root itself is not seen after the pivot: an image whose /proc is a link to / would lose its masks. */
+void refuse_root(struct container *self, const char *step, int target, const char *path)
+{
+    struct stat root, there;
+
+    if (fstat(self->root, &root) != 0 || fstat(target, &there) != 0)
+        fail(LAUNCH, step, errno, NULL, "%s", path);
+    if (root.st_dev == there.st_dev && root.st_ino == there.st_ino)
+        fail(LAUNCH, step, EINVAL, "the image may have a symbolic link there", "%s is the container's root", path);
+}
+
+/* Kernel file systems belong where they are expected: through a link of the image they, and their masks, would be elsewhere. */
+static void refuse_link(struct container *self, const char *path)
+{
+    struct stat there;
+    const char *name;
+    autoclose parent = resolve_parent(self->root, path, &name);
+
+    if (parent >= 0 && fstatat(parent, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(there.st_mode))
+        fail(LAUNCH, "mount", ENOTDIR, "the image has a symbolic link there", "%s", path);
+}
+
 static int folder_at(struct container *self, const char *step, const char *path)
 {
     int fd = resolve_directory(self->root, path, 0755);
 
     if (fd < 0)
         fail(LAUNCH, step, errno, NULL, "%s", path);
+    refuse_root(self, step, fd, path);
     return fd;
 }
 
@@ -81,6 +104,9 @@ void op_mount(struct container *self, const struct op *op)
     const char *type = op->args.mount.fstype.s.data, *path = op->args.mount.target.s.data;
     const char *position = NULL, *option;
     uint32_t index = 0;
+
+    if (strcmp(type, "proc") == 0 || strcmp(type, "sysfs") == 0)
+        refuse_link(self, path);
     autoclose target = folder_at(self, "mount", path);
     autoclose fs = fs_open(type);
 
@@ -102,7 +128,10 @@ int bind_target(struct container *self, int source, const char *path)
 
     if (fstat(source, &status) != 0)
         return -1;
-    return S_ISDIR(status.st_mode) ? resolve_directory(self->root, path, 0755) : resolve_file(self->root, path);
+    int fd = S_ISDIR(status.st_mode) ? resolve_directory(self->root, path, 0755) : resolve_file(self->root, path);
+    if (fd >= 0)
+        refuse_root(self, "bind", fd, path);
+    return fd;
 }
 
 static void set_attributes(int mount, uint64_t flags, uint64_t propagation, bool recursive, const char *path)
@@ -201,6 +230,7 @@ void op_mask(struct container *self, const struct op *op)
         return;
     if (fstat(target, &status) != 0)
         fail(LAUNCH, "mask", errno, NULL, "%s", path);
+    refuse_root(self, "mask", target, path);
     if (S_ISDIR(status.st_mode)) {
         mask_folder(self, target, path);
         return;

@@ -27,6 +27,32 @@ static int scratch_folder(struct container *self)
     return fd;
 }
 
+/* A small file system of the helper's own on the scratch folder, as the working directory. */
+static int enter_names(struct container *self)
+{
+    autoclose scratch = scratch_folder(self);
+    autoclose fs = fs_open("tmpfs");
+
+    if (sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0)
+        fs_fail("overlay", fs, "a scratch file system");
+    int names = sys_fsmount(fs, FSMOUNT_CLOEXEC, 0);
+    attach("overlay", names, scratch, self->scratch);
+    enter(names, "the scratch file system");
+    return names;
+}
+
+/* Without an upper folder the kernel wants two layers; the second is then an empty folder `e`. */
+static bool needs_empty(const struct op *op)
+{
+    return op->args.overlay.upper.u == NO_SLOT && op->args.overlay.lowers.l.count == 1;
+}
+
+static void make_empty(void)
+{
+    if (mkdir("e", 0755) != 0)
+        fail(LAUNCH, "overlay", errno, NULL, "an empty layer");
+}
+
 #ifndef FORCE_NO_LOWERDIR_PLUS
 /* Each layer by a path of its own, relative to the working directory: no page to fit in, nothing to escape. Linux 6.1 takes the
  * option and fails when the file system is created; -1 then, as for any other reason that the other way may not have. */
@@ -39,6 +65,12 @@ static int by_paths(struct container *self, const struct op *op, int *fs)
     while ((lower = list_next(&op->args.overlay.lowers, &position, &index)) != NULL)
         if (sys_fsconfig(*fs, FSCONFIG_SET_STRING, "lowerdir+", lower, 0) != 0)
             return -1;
+    if (needs_empty(op)) {
+        autoclose names = enter_names(self);
+        make_empty();
+        if (sys_fsconfig(*fs, FSCONFIG_SET_STRING, "lowerdir+", "e", 0) != 0)
+            return -1;
+    }
     if (upper != NO_SLOT) {
         enter(slot_tree(self, upper), "the upper folder");
         if (sys_fsconfig(*fs, FSCONFIG_SET_STRING, "upperdir", "upper", 0) != 0 ||
@@ -70,14 +102,8 @@ static void by_short_names(struct container *self, const struct op *op)
     const char *position = NULL, *lower;
     uint32_t index = 0, upper = op->args.overlay.upper.u;
     unsigned count = 0;
-    autoclose scratch = scratch_folder(self);
-    autoclose fs = fs_open("tmpfs");
+    autoclose names = enter_names(self);
 
-    if (sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0)
-        fs_fail("overlay", fs, "a scratch file system");
-    autoclose names = sys_fsmount(fs, FSMOUNT_CLOEXEC, 0);
-    attach("overlay", names, scratch, self->scratch);
-    enter(names, "the scratch file system");
     place(self, op->args.overlay.layers.u, "l");
     size_t size = (size_t)snprintf(options, sizeof options, "userxattr%s%s,lowerdir=",
                                    upper != NO_SLOT ? ",upperdir=u/upper,workdir=u/work" : "",
@@ -89,7 +115,11 @@ static void by_short_names(struct container *self, const struct op *op)
             fail(LAUNCH, "overlay", errno, NULL, "%s", lower);
         size += (size_t)snprintf(options + size, sizeof options - size, count++ ? ":%s" : "%s", name);
         if (size >= sizeof options - 32)
-            fail(LAUNCH, "overlay", E2BIG, "kernels before 6.8 stack about 900 layers at most", "%u layers", count);
+            fail(LAUNCH, "overlay", E2BIG, "Linux 6.5 and later take up to 500", "%u layers", count);
+    }
+    if (needs_empty(op)) {
+        make_empty();
+        size += (size_t)snprintf(options + size, sizeof options - size, ":e");
     }
     if (upper != NO_SLOT)
         place(self, upper, "u");

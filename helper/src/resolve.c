@@ -11,6 +11,7 @@
 #include "sys.h"
 
 enum { MAX_LINKS = 40, MAX_DEPTH = 256 }; /* path_resolution(7): 40 links */
+enum { PROC_ROOT_INODE = 1 };             /* linux/proc_fs.h */
 
 /* The folders from the root to where a walk is, so that `..` needs no lookup: a rename cannot lead it outside. */
 struct walk {
@@ -27,16 +28,26 @@ static void leave_walk(struct walk *walk)
 
 static int step(struct walk *walk, const char *path, int flags);
 
-/* Follows the symbolic link that `link` is; magic links of procfs lead anywhere and are refused. */
+/* Links in the root folder of a procfs (`self`, `mounts`) name their target; those of a process lead anywhere. */
+static bool is_magic(const struct walk *walk, int link)
+{
+    struct statfs fs;
+    struct stat folder;
+
+    if (fstatfs(link, &fs) != 0 || fs.f_type != PROC_SUPER_MAGIC)
+        return false;
+    return fstat(walk->stack[walk->depth], &folder) != 0 || folder.st_ino != PROC_ROOT_INODE;
+}
+
+/* Follows the symbolic link that `link` is, unless it is magic. */
 static int follow(struct walk *walk, int link, const char *rest, int flags)
 {
     char target[2 * PATH_MAX];
-    struct statfs fs;
     ssize_t size = readlinkat(link, "", target, PATH_MAX - 1);
 
     if (size < 0)
         return -1;
-    if (++walk->links > MAX_LINKS || (fstatfs(link, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC)) {
+    if (++walk->links > MAX_LINKS || is_magic(walk, link)) {
         errno = ELOOP;
         return -1;
     }
