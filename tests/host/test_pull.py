@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,12 @@ class Heard:
     """Progress that remembers."""
 
     def __init__(self) -> None:
+        self.started: defaultdict[str, list[str]] = defaultdict(list)
         self.finished: dict[str, str] = {}
         self.notes: list[str] = []
 
-    def start(self, piece: str, label: str, total: int | None = None, /) -> None: ...
+    def start(self, piece: str, label: str, total: int | None = None, /) -> None:
+        self.started[piece].append(label)
 
     def advance(self, piece: str, n: int, /) -> None: ...
 

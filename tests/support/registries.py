@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import http.server
 import io
@@ -176,11 +177,15 @@ class TestImage:
 
 
 def make_image(
-    layers: list[dict[str, bytes]], *, docker: bool = False, architecture: str = "amd64", compress: bool = True, **config: object
+    layers: list[dict[str, bytes]],
+    *,
+    docker: bool = False,
+    architecture: str = "amd64",
+    compress: bool = True,
+    pack: Callable[[bytes], bytes] = lambda tar: gzip.compress(tar, 6, mtime=0),
+    **config: object,
 ) -> TestImage:
-    """An image whose layers hold the given files."""
-    import gzip
-
+    """An image whose layers hold the given files, compressed by `pack`."""
     from estiba.oci import media_types as mt
 
     layer_type = (mt.DOCKER_LAYER_GZIP if docker else mt.OCI_LAYER_GZIP) if compress else mt.OCI_LAYER
@@ -189,7 +194,7 @@ def make_image(
     descriptors: list[Descriptor] = []
     for files in layers:
         tar = make_tar(files)
-        blob = gzip.compress(tar, 6, mtime=0) if compress else tar
+        blob = pack(tar) if compress else tar
         diff_ids.append(DiffID(digest_of(tar)))
         blobs[digest_of(blob)] = blob
         descriptors.append(Descriptor(layer_type, digest_of(blob), len(blob)))

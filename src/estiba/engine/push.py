@@ -147,6 +147,10 @@ class _Push:
             if location is None:
                 self._progress.done(name, f"Mounted from {source}")
                 return descriptor
+        before = self._compressed_before(repository, descriptor, diff_id)
+        if before is not None:
+            self._progress.done(name, "Layer already exists")
+            return before
         with tempfile.TemporaryFile(dir=self._store.ingest) as file:
             spool = cast("BinaryIO", file)
             if self._spool(spool, descriptor, diff_id):
@@ -154,11 +158,20 @@ class _Push:
                 return descriptor
             return self._compress(repository, descriptor, diff_id, spool)
 
+    def _compressed_before(self, repository: str, descriptor: Descriptor, diff_id: DiffID) -> Descriptor | None:
+        """Another form of the layer that an earlier push brought into this repository, if it is still there."""
+        docker = _is_docker(descriptor)
+        for blob in layers.layer_info(self._store, diff_id).blobs:
+            form = Descriptor(blob.media_type, blob.digest, blob.size, annotations=descriptor.annotations)
+            ours = blob.source == f"{self._registry.host}/{repository}" and blob.digest != descriptor.digest
+            if ours and _is_docker(form) == docker and self._registry.has_blob(repository, blob.digest):
+                return form
+        return None
+
     def _compress(self, repository: str, descriptor: Descriptor, diff_id: DiffID, file: BinaryIO) -> Descriptor:
         name = hex_of(descriptor.digest)[:12]
         self._progress.start(name, "Compressing")
-        docker = descriptor.media_type.startswith("application/vnd.docker.")
-        media_type = media_types.DOCKER_LAYER_GZIP if docker else media_types.OCI_LAYER_GZIP
+        media_type = media_types.DOCKER_LAYER_GZIP if _is_docker(descriptor) else media_types.OCI_LAYER_GZIP
         digest, size = _write(file, _gzip(layers.open_tar(self._store, diff_id, self._settings)))
         again = Descriptor(media_type, digest, size, annotations=descriptor.annotations)
         if self._registry.has_blob(repository, digest):
@@ -215,6 +228,11 @@ class _Push:
                 host, _, repository = blob.source.partition("/")
                 found.append((host, repository))
         return found
+
+
+def _is_docker(descriptor: Descriptor) -> bool:
+    """Whether the layer's media type is Docker's: a manifest has types of one family."""
+    return descriptor.media_type.startswith("application/vnd.docker.")
 
 
 def _gzip(chunks: Iterable[bytes]) -> Iterator[bytes]:

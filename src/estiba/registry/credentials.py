@@ -62,7 +62,7 @@ class Credentials:
         """Keep a credential; returns where: the path of the file or the name of the helper."""
         with self._changing() as config:
             key = server_key(registry)
-            auths = _section(config, "auths")
+            auths = config["auths"] = _section(config, "auths")
             helper = _helper_for(config, registry)
             if helper is not None:
                 secret = {"ServerURL": key, "Username": credential.username, "Secret": credential.password}
@@ -163,18 +163,18 @@ def _registry_of(key: str) -> str:
 
 
 def _section(config: dict[str, object], name: str) -> dict[str, object]:
-    section = config.setdefault(name, {})
+    """The object under `name`, an empty one where there is none (Go writes null)."""
+    section = config.get(name)
+    if section is None:
+        return {}
     if not isinstance(section, dict):
         raise errors.DataLoss(f"cannot read Docker's config.json: {name} is not a JSON object")
     return section
 
 
 def _helper_for(config: dict[str, object], registry: str) -> str | None:
-    helpers = config.get("credHelpers") or {}
-    if not isinstance(helpers, dict):
-        raise errors.DataLoss("cannot read Docker's config.json: credHelpers is not a JSON object")
     name: object = config.get("credsStore")
-    for key, value in helpers.items():
+    for key, value in _section(config, "credHelpers").items():
         if _registry_of(key) == registry:
             name = value
     if name is None or name == "":
@@ -185,9 +185,7 @@ def _helper_for(config: dict[str, object], registry: str) -> str | None:
 
 
 def _find_entry(config: dict[str, object], registry: str) -> dict[str, object] | None:
-    auths = config.get("auths") or {}
-    if not isinstance(auths, dict):
-        raise errors.DataLoss("cannot read Docker's config.json: auths is not a JSON object")
+    auths = _section(config, "auths")
     exact = auths.get(server_key(registry))
     entries = [exact] if exact is not None else [auths[key] for key in auths if _registry_of(key) == registry]
     for entry in entries:
