@@ -90,7 +90,7 @@ def test_every_module_with_a_command_is_in_the_table() -> None:
 
 def test_run_and_its_options_agree() -> None:
     """Each flag of the run-time room is on the command line, and each flag of the command line has its meaning there."""
-    offered = {flag.name for flag in RUN.flags() if not flag.ignored and not flag.refused} - {"restart"}
+    offered = {flag.name for flag in RUN.flags() if not flag.ignored and not flag.refused} - {"restart", "no-healthcheck"}
     assert offered - {"publish"} == (set(PARSERS) | set(SWITCHES)) - {"publish", "detach"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estiba.cli import output
-from estiba.cli.arguments import Command, Flag
+from estiba.cli.arguments import Command, Flag, switch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.info import info
 
+    if found.switch("security"):
+        from estiba.engine.security import security
+
+        output.lines(f"{number}  {'yes' if has else 'no':<3}  {what:<42}  {how}" for number, what, has, how in security(context.settings))
+        return 0
     facts, form = info(context.store, context.settings), found.string("format")
     if form == "json":
         from estiba.cli.template_functions import to_json
@@ -46,7 +51,12 @@ COMMAND = Command(
     "info",
     "Show this installation and this machine",
     _run,
-    sections={"Options": [Flag("format", "'json' or a Go template", short="f", value="template")]},
-    examples=[("estiba info --format json", "for programs")],
+    sections={
+        "Options": [
+            Flag("format", "'json' or a Go template", short="f", value="template"),
+            switch("security", "Show the default hardening of containers and what of it holds here"),
+        ]
+    },
+    examples=[("estiba info --security", "what separates a container from its host"), ("estiba info --format json", "for programs")],
     aliases=("system info",),
 )

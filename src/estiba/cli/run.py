@@ -110,7 +110,7 @@ _OTHERS = (
     Flag("gpus", "", refused="there is no support for GPUs; --device gives a device"),
     *(Flag(f"health-{what}", "", refused=_NO_HEALTH) for what in ("cmd", "interval", "retries", "timeout")),
     *(Flag(f"health-start-{what}", "", refused=_NO_HEALTH) for what in ("period", "interval")),
-    switch("no-healthcheck", "", ignored="no health check is made"),
+    switch("no-healthcheck", ""),  # which is how it always is
     Flag("log-driver", "", ignored="a container in the foreground keeps no log"),
     many("log-opt", "", ignored="a container in the foreground keeps no log"),
     Flag("restart", ""),
