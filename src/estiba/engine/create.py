@@ -13,13 +13,14 @@ import os
 import time
 
 from estiba.engine import container_files, records
+from estiba.engine.binder import Binder
 from estiba.errors import AlreadyExists, CommandNotFound, DataLoss
 from estiba.linux import cgroup, facts, idmap
 from estiba.oci.digest import hex_of
 from estiba.oci.strict_json import dumps
-from estiba.plan import ops
 from estiba.runtime.compile import Bindings, compile_plan
-from estiba.runtime.spec import build_spec
+from estiba.runtime.options import MountRequest
+from estiba.runtime.spec import build_spec, mappings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from estiba.plan.ops import Op
     from estiba.runtime.options import RunOptions
     from estiba.store.layout import Store
-
-_OPEN_PATH = os.O_PATH | os.O_CLOEXEC
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILES = ("hosts", "resolv.conf", "hostname")
 
 
 class Created:
@@ -76,7 +73,8 @@ def create(store: Store, settings: Settings, options: RunOptions, stack: Stack) 
 def describe(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> Created:
     """Returns what `create` would return, with nothing made and no descriptor open: for --dry-run."""
     draft = Draft(store, settings, options, stack, dry=True)
-    draft.bind()
+    draft.binder.open_sources()
+    draft.binder.bind(-1)
     return Created(draft.record, draft.spec, draft.bindings, compile_plan(draft.spec, draft.bindings))
 
 
@@ -91,13 +89,15 @@ class Draft:
         self.dry = dry
         self.record = _new_record(store, options)
         self.record.slot = self._free_slot()
-        _complete(options, self.record.id, store)
+        _complete(options, self.record, store, stack)
         self.facts = self._facts()
         self.spec = build_spec(stack.config, options, self.facts)
-        self.lowers = _lowers(store, stack, self.spec)
+        lowers = _lowers(store, stack, self.spec)
         self.groups = self.facts.cgroups.groups(self.record.id, self.spec["linux"]["resources"])
         self.record.cgroups = [group.path for group in self.groups]
         self.bindings = Bindings(self.facts.maps)
+        self.binder = Binder(self.bindings, self.record, self.spec, store, settings, options, self.facts, dry=dry)
+        self.bindings.lowers = lowers
         self.bindings.seccomp = _filter(options, self.spec, stack)
         self._status = -1
 
@@ -116,12 +116,12 @@ class Draft:
 
     def make(self) -> None:
         """Makes everything, in the order of the record's lines."""
-        self._open_sources()
+        self.binder.open_sources()
         self.record.write(self.settings)
         self._take_range()
         self._take_name()
         self._make_folder()
-        self.bind()
+        self.binder.bind(self._status, [cgroup.make(group) for group in self.groups])
 
     def _take_range(self) -> None:
         slot = self.record.slot
@@ -134,19 +134,17 @@ class Draft:
             self.record.write(self.settings)
             maps = idmap.container_maps(self.settings, ranges.base(slot))
             self.facts.maps = self.bindings.maps = maps
-            self.spec = build_spec(self.stack.config, self.options, self.facts)
+            self.spec["linux"] |= mappings(maps)
 
     def _take_name(self) -> None:
-        path = f"{self.store.names}/{self.options.name or self.record.id[:12]}"
         try:
-            os.symlink(self.record.id, path)
+            os.symlink(self.record.id, self.record.name)
         except FileExistsError:
-            holder = os.readlink(path)
+            holder = os.readlink(self.record.name)
             raise AlreadyExists(
                 f"cannot create container {self.options.name}: the name is in use by container {holder[:12]}",
                 hint="choose another --name, or remove that container",
             ) from None
-        self.record.name = path
 
     def _make_folder(self) -> None:
         folder = self.record.folder
@@ -172,7 +170,7 @@ class Draft:
             "layers": self.stack.layers,
             "command": self.spec["process"]["args"],
             "remove": self.options.rm,
-            "volumes": [_volume(mount) for mount in self.options.mounts if mount.type == "bind"],
+            "volumes": [_volume(mount) for mount in self.options.mounts if mount.type != "tmpfs"],
             "labels": {**self.stack.config.labels, **self.options.labels},
             "stop_timeout": self.options.stop_timeout,
         }
@@ -182,110 +180,44 @@ class Draft:
         descriptors = {slot.descriptor for slot in self.bindings.slots} | ({self._status} if self._status >= 0 else set())
         for descriptor in descriptors:
             os.close(descriptor)
-        self.record.trash = self.store.trash
+        self.record.remove = True
         records.release(self.settings, self.record)
-
-    # --- binding ----------------------------------------------------------------------------------------------------------
-
-    def _open(self, path: str, flags: int = _OPEN_PATH) -> int:
-        return self.bindings.add(0 if self.dry else os.open(path, flags), path)
-
-    def _open_sources(self) -> None:
-        """Opens the caller's paths: the one place where a path of the host is looked up, before anything is made."""
-        private = self.options.userns == "private" and self.facts.maps.kind == "root-range"
-        for request in self.options.mounts:
-            if request.create_source and not self.dry:
-                os.makedirs(request.source, exist_ok=True)
-        for mount in self.spec["mounts"]:
-            source, target = mount["source"], mount["destination"]
-            if mount["type"] != "bind" or source == target and target in _HOST_TREES:
-                continue
-            number = self._open_source(source, target)
-            self.bindings.binds[target] = number
-            if private and not source.startswith("/dev/"):
-                self.bindings.idmapped.append((number, "rbind" in mount["options"]))
-
-    def _open_source(self, source: str, target: str) -> int:
-        try:
-            return self._open(source)
-        except OSError as error:
-            from estiba.engine.bind_errors import cannot_bind
-
-            raise cannot_bind(source, target, error) from error
-
-    def bind(self) -> None:
-        """Gives the plan its slots."""
-        if self.dry:
-            self._open_sources()
-        bindings, folder = self.bindings, self.record.folder
-        private = self.options.userns == "private" and self.facts.maps.kind == "root-range"
-        bindings.layers = self._open(self.store.layers)
-        bindings.upper = self._open(folder)
-        bindings.lowers = self.lowers
-        bindings.volatile = self.options.rm
-        for name in _FILES:
-            number = self._open(f"{folder}/{name}")
-            bindings.files.append((number, f"/etc/{name}"))
-        if private:
-            shared = (bindings.layers, bindings.upper, *(number for number, _ in bindings.files))
-            bindings.idmapped += [(number, False) for number in shared]
-        self._bind_groups()
-        bindings.status = bindings.add(0 if self.dry else self._status)
-        bindings.stdin = self.options.interactive
-        bindings.signal_proxy = self.options.sig_proxy
-        bindings.window = _window() if self.options.tty else (0, 0)
-        bindings.cleanup = self._cleanup()
-
-    def _bind_groups(self) -> None:
-        for group in self.groups:
-            self.bindings.cgroups.append(self.bindings.add(0 if self.dry else cgroup.make(group)))
-
-    def _cleanup(self) -> list[Op]:
-        """What the monitor does when the container is gone, the record last."""
-        record, cleanup = self.record, []
-        for group in self.groups:
-            parent, _, name = group.path.rpartition("/")
-            cleanup.append(ops.remove_cgroup(self._open(parent, _OPEN_FOLDER), name))
-        if record.slot is not None:
-            cleanup.append(ops.forget(self._open(f"{self.settings.runtime_dir}/ranges", _OPEN_FOLDER), str(record.slot)))
-        if self.options.rm:
-            trash = self._open(self.store.trash, _OPEN_FOLDER)
-            name = self.options.name or record.id[:12]
-            cleanup.append(ops.forget(self._open(self.store.names, _OPEN_FOLDER), name))
-            cleanup.append(ops.discard(self._open(self.store.containers, _OPEN_FOLDER), record.id, trash))
-        cleanup.append(ops.forget(self._open(records.live_folder(self.settings), _OPEN_FOLDER), record.id))
-        return cleanup
-
-
-_HOST_TREES = ("/proc", "/sys", "/dev/mqueue", "/dev/shm")  # noqa: S108 - mount points
 
 
 def _new_record(store: Store, options: RunOptions) -> records.Record:
     container_id = os.urandom(32).hex()
     record = records.Record(container_id, f"{store.containers}/{container_id}")
-    if options.rm:
-        record.trash = store.trash
-        record.name = f"{store.names}/{options.name or container_id[:12]}"
+    record.trash = store.trash
+    record.remove = options.rm
+    record.name = f"{store.names}/{options.name or container_id[:12]}"
     return record
 
 
-def _complete(options: RunOptions, container_id: str, store: Store) -> None:
-    """Fills in what depends on the id or on files that the options name."""
+def _complete(options: RunOptions, record: records.Record, store: Store, stack: Stack) -> None:
+    """Fills in what depends on the id, on the image's volumes, or on files and containers that the options name."""
     if options.uts == "private" and not options.hostname:
-        options.hostname = os.uname().nodename if options.network == "host" else container_id[:12]
+        options.hostname = os.uname().nodename if options.network == "host" else record.id[:12]
     if options.env_files:
         read = [entry for path in options.env_files for entry in container_files.read_env_file(path)]
         options.env, options.env_files = read + options.env, []
-    if options.label_files:
-        for path in options.label_files:
-            options.labels = {**container_files.read_label_file(path), **options.labels}
-        options.label_files = []
-    # A volume without a source is a folder of the container's own: it stays in the container's upper layer.
-    options.mounts = [mount for mount in options.mounts if mount.type != "volume"]
+    for path in options.label_files:
+        options.labels = {**container_files.read_label_file(path), **options.labels}
+    options.label_files = []
     if options.volumes_from:
         from estiba.engine.volumes_from import add_volumes
 
         add_volumes(store, options)
+    if stack.config.volumes or options.mounts:
+        _complete_volumes(options, record, stack)
+
+
+def _complete_volumes(options: RunOptions, record: records.Record, stack: Stack) -> None:
+    """Gives a volume without a source a folder of the container's own; the image's count where nothing else is mounted."""
+    taken = {mount.target for mount in options.mounts}
+    options.mounts += [MountRequest("volume", path) for path in stack.config.volumes if path not in taken]
+    own = [mount for mount in options.mounts if mount.type == "volume"]
+    for number, mount in enumerate(own):
+        mount.source = f"{record.folder}/volumes/{number}"
 
 
 def _lowers(store: Store, stack: Stack, spec: dict[str, Any]) -> list[str]:
@@ -297,9 +229,7 @@ def _lowers(store: Store, stack: Stack, spec: dict[str, Any]) -> list[str]:
     for diff_id in _unique(stack.layers):
         path = f"{hex_of(diff_id)}/fs"
         if not os.access(f"{store.layers}/{path}", os.F_OK):
-            raise DataLoss(
-                f"cannot run {stack.reference}: layer {diff_id} is missing from the store", hint="estiba system check --repair"
-            )
+            raise DataLoss(f"cannot run {stack.reference}: layer {diff_id} is missing from the store", hint="estiba system check --repair")
         lowers.append(path)
     lowers.reverse()
     return lowers
@@ -326,17 +256,6 @@ def _filter(options: RunOptions, spec: dict[str, Any], stack: Stack) -> bytes | 
     from estiba.engine.seccomp_filter import compile_filter
 
     return compile_filter(options.seccomp, machine, held, with_i386=stack.platform.architecture == "386")
-
-
-def _window() -> tuple[int, int]:
-    """Returns rows and columns of the caller's terminal, zeros where there is none (ioctl_tty(2), TIOCGWINSZ)."""
-    for descriptor in (0, 1, 2):
-        try:
-            columns, rows = os.get_terminal_size(descriptor)
-        except OSError:
-            continue
-        return rows, columns
-    return 0, 0
 
 
 def _volume(mount: Any) -> dict[str, object]:

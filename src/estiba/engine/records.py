@@ -5,8 +5,9 @@ container is gone. Lines, in any order:
 
     creator PID START       the process that makes the container (proc_pid_stat(5), field 22), for the time before it runs
     folder PATH             the container's folder; its ``status`` file is locked as long as keeper or monitor live
-    remove PATH             --rm: the folder is moved into this trash folder
-    name PATH               --rm: the container's entry in containers/names
+    name PATH               the container's entry in containers/names
+    trash PATH              where the folder is moved to when it goes
+    remove 1                --rm: folder and name go with the container, else only when it was never finished (no state.json)
     range SLOT              its id range
     cgroup PATH             one control group
 
@@ -54,13 +55,14 @@ def make_folders(settings: Settings) -> None:
 class Record:
     """What one container holds. Attributes as in the module's lines; empty or None where there is no such line."""
 
-    __slots__ = ("cgroups", "creator", "folder", "id", "name", "slot", "trash")
+    __slots__ = ("cgroups", "creator", "folder", "id", "name", "remove", "slot", "trash")
 
     def __init__(self, container_id: str, folder: str) -> None:
         self.id = container_id
         self.folder = folder
         self.creator = ""
         self.trash = ""
+        self.remove = False
         self.name = ""
         self.slot: int | None = None
         self.cgroups: list[str] = []
@@ -82,8 +84,8 @@ class Record:
 
     def _lines(self) -> list[tuple[str, object]]:
         lines: list[tuple[str, object]] = [("creator", self.creator or f"{os.getpid()} {start_time(os.getpid())}"), ("folder", self.folder)]
-        lines += [("remove", self.trash)] if self.trash else []
-        lines += [("name", self.name)] if self.name else []
+        lines += [("name", self.name), ("trash", self.trash)]
+        lines += [("remove", 1)] if self.remove else []
         lines += [] if self.slot is None else [("range", self.slot)]
         return lines + [("cgroup", path) for path in self.cgroups]
 
@@ -98,7 +100,8 @@ def read(settings: Settings, container_id: str) -> Record | None:
     values = {key: value for key, _, value in lines}
     record = Record(container_id, values.get("folder", ""))
     record.creator = values.get("creator", "")
-    record.trash = values.get("remove", "")
+    record.trash = values.get("trash", "")
+    record.remove = "remove" in values
     record.name = values.get("name", "")
     record.slot = int(values["range"]) if "range" in values else None
     record.cgroups = [value for key, _, value in lines if key == "cgroup"]
@@ -141,13 +144,12 @@ def release(settings: Settings, record: Record) -> None:
     command.
     """
     emptied = [_remove_group(path) for path in record.cgroups]
-    if record.trash:
+    if record.remove or not os.path.exists(f"{record.folder}/state.json"):
+        unlink_if(record.name, record.id)
         try:
             os.rename(record.folder, f"{record.trash}/{record.id}")
         except FileNotFoundError:
             pass
-    if record.name:
-        unlink_if(record.name, record.id)
     if record.slot is not None:
         ranges(settings).release(record.slot, record.id)
     if all(emptied):

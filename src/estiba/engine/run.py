@@ -42,12 +42,20 @@ def run(store: Store, settings: Settings, options: RunOptions, *, progress: Prog
 
             show(describe(store, settings, options, stack))
             return 0
-        records.sweep(settings, records.SWEPT_PER_START)
+        sweep(store, settings)
         created = create(store, settings, options, stack)
     launch = prepare(settings, options, created)
     if stay:
         return launch.spawn().wait()
     launch.exec()
+
+
+def sweep(store: Store, settings: Settings) -> None:
+    """Takes back what dead containers left on this machine."""
+    if records.sweep(settings, records.SWEPT_PER_START):
+        from estiba.store.layers import empty_trash
+
+        empty_trash(store, settings)
 
 
 def _refuse(options: RunOptions) -> None:
@@ -75,7 +83,7 @@ def prepare(settings: Settings, options: RunOptions, created: Created) -> Launch
     except BaseException:
         for descriptor in created.descriptors:
             os.close(descriptor)
-        created.record.trash = os.path.dirname(os.path.dirname(created.folder)) + "/trash"
+        created.record.remove = True
         records.release(settings, created.record)
         raise
     return launch

@@ -25,10 +25,10 @@ class HostFacts:
     `maps` are the id maps of the container to be made. `rlimits` gives the hard limit of each resource number. `own_proc` and
     `own_sys` tell whether a new procfs or sysfs may be mounted in a user namespace (an outer container may have hidden parts
     of them: then the kernel refuses, and the outer ones are bound). `devices` are the caller's device nodes; they are listed
-    only when asked for.
+    only when asked for. `mqueue` tells whether the host has a /dev/mqueue to share.
     """
 
-    __slots__ = ("cgroups", "cpus", "devices", "maps", "own_proc", "own_sys", "rlimits", "uid")
+    __slots__ = ("cgroups", "cpus", "devices", "maps", "mqueue", "own_proc", "own_sys", "rlimits", "uid")
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class HostFacts:
         own_proc: bool = True,
         own_sys: bool = True,
         devices: Sequence[str] = (),
+        mqueue: bool = True,
     ) -> None:
         self.uid = uid
         self.maps = maps
@@ -50,6 +51,7 @@ class HostFacts:
         self.own_proc = own_proc
         self.own_sys = own_sys
         self.devices = tuple(devices)
+        self.mqueue = mqueue
 
 
 def gather(settings: Settings, maps: idmap.IdMaps, *, every_device: bool = False) -> HostFacts:
@@ -64,6 +66,7 @@ def gather(settings: Settings, maps: idmap.IdMaps, *, every_device: bool = False
         own_proc=mountinfo.fully_visible(mounts, "/proc"),
         own_sys=mountinfo.fully_visible(mounts, "/sys"),
         devices=device_nodes() if every_device else (),
+        mqueue=any(mount.target == "/dev/mqueue" for mount in mounts),
     )
 
 

@@ -197,11 +197,7 @@ def _user_name(uid: int) -> str:
 
 def _usable(ranges: list[tuple[int, int]], own: tuple[Extent, ...]) -> list[tuple[int, int]]:
     """Keeps the ranges that this process's own user namespace has: inside a container /etc/subuid may promise more."""
-    return [
-        (start, count)
-        for start, count in ranges
-        if any(first <= start and start + count <= first + size for first, _, size in own)
-    ]
+    return [(start, count) for start, count in ranges if any(first <= start and start + count <= first + size for first, _, size in own)]
 
 
 def _stack(own_id: int, ranges: list[tuple[int, int]], path: str) -> list[Extent]:

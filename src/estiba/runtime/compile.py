@@ -4,7 +4,7 @@ The order inside the container, and why:
 
  1  overlay, then the file systems in the spec's order, then files and links: while all of the host can still be reached.
  2  host and domain name, loopback, sysctls through the procfs made just now, before parts of it become read-only.
- 3  masked and read-only paths.
+ 3  masked and read-only paths, and the root itself, when every target of a mount was made in it.
  4  pivot: from here on the host cannot be reached by any path.
  5  limits, then the working directory while still root (it may have to be made).
  6  without no_new_privileges the filter, which needs CAP_SYS_ADMIN (seccomp(2)); then bounding set, user, capabilities.
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from estiba.plan.ops import Op
 
 NO_SLOT = 0xFFFFFFFF
+_MASK64 = 0xFFFFFFFFFFFFFFFF
 
 # clone(2)
 _CLONE = {
@@ -56,7 +57,8 @@ class Bindings:
     """What a plan needs beside the spec: the slots, the layers, the streams and what is to be done afterwards.
 
     `slots` in the order of their numbers; the attributes that name one hold its number. `lowers` are paths beneath the `layers`
-    slot, topmost first. `binds` maps a mount's destination to the slot of its source. `files` are (slot, target) pairs bound
+    slot, topmost first. `binds` maps a mount's destination to the slot of its source, `volumes` that of a folder of the container's
+    own; `devices` are host device nodes that the caller, never an image, named. `files` are (slot, target) pairs bound
     before the caller's mounts. `idmapped` slots reach the container through its own user namespace's map. `window` is rows and
     columns of a terminal. `cleanup` are the operations of the after section.
     """
@@ -66,6 +68,7 @@ class Bindings:
         "binds",
         "cgroups",
         "cleanup",
+        "devices",
         "files",
         "idmapped",
         "layers",
@@ -81,6 +84,7 @@ class Bindings:
         "trace",
         "upper",
         "volatile",
+        "volumes",
         "window",
     )
 
@@ -92,6 +96,8 @@ class Bindings:
         self.upper = NO_SLOT
         self.volatile = False
         self.binds: dict[str, int] = {}
+        self.volumes: dict[str, int] = {}
+        self.devices: frozenset[str] = frozenset()
         self.files: list[tuple[int, str]] = []
         self.idmapped: list[tuple[int, bool]] = []
         self.cgroups: list[int] = []
@@ -164,13 +170,12 @@ def _namespaces(spec: dict[str, Any]) -> set[str]:
 
 
 def _file_systems(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
-    flags = mounts.RDONLY if spec["root"]["readonly"] else 0
-    yield ops.overlay(bindings.layers, bindings.lowers, bindings.upper, int(bindings.volatile), flags)
-    standard, asked = _split(spec["mounts"], bindings)
+    yield ops.overlay(bindings.layers, bindings.lowers, bindings.upper, int(bindings.volatile), 0)
+    standard, asked = _split(spec["mounts"])
     for mount in standard:
         yield _mount(mount, bindings)
         if mount["destination"] == "/dev":
-            yield from _device_nodes(spec["mounts"])
+            yield from _device_nodes(spec["mounts"], bindings)
     for number, target in bindings.files:
         if target not in bindings.binds:
             yield ops.bind(number, target, mounts.NOSUID | mounts.NODEV | mounts.NOEXEC, 0, mounts.MS_PRIVATE)
@@ -180,19 +185,17 @@ def _file_systems(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
         yield ops.console()
 
 
-def _split(every: list[dict[str, Any]], bindings: Bindings) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Parts what every container has from what its caller asked for: up to the last mount on a tree that is always there."""
-    last = max(index for index, mount in enumerate(every) if _is_standard(mount, bindings))
-    return every[: last + 1], every[last + 1 :]
+def _split(every: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Parts what every container has from what its caller asked for, which comes behind it."""
+    first = 0
+    while first < len(every) and every[first]["destination"] in mounts.STANDARD:
+        first += 1
+    return every[:first], every[first:]
 
 
-def _is_standard(mount: dict[str, Any], bindings: Bindings) -> bool:
-    return mount["destination"] not in bindings.binds and mount["destination"].startswith(("/proc", "/sys", "/dev"))
-
-
-def _device_nodes(every: list[dict[str, Any]]) -> Iterator[Op]:
+def _device_nodes(every: list[dict[str, Any]], bindings: Bindings) -> Iterator[Op]:
     taken = {mount["destination"] for mount in every}
-    for path in mounts.DEVICES:
+    for path in mounts.DEVICES if "/dev" not in bindings.binds else ():
         if path not in taken:
             yield ops.host_bind(path, path, mounts.NOSUID | mounts.NOEXEC, 0)
     for target, path in mounts.LINKS:
@@ -206,11 +209,14 @@ def _mount(mount: dict[str, Any], bindings: Bindings) -> Op:
         fstype = "cgroup2" if mount["type"] == "cgroup" else mount["type"]
         return ops.mount(fstype, target, flags, rest)
     recursive = int(mounts.is_recursive(words))
+    if target in bindings.volumes:
+        return ops.volume(bindings.volumes[target], target, flags)
     if target in bindings.binds:
         return ops.bind(bindings.binds[target], target, flags, recursive, mounts.propagation(words))
-    if target not in mounts.HOST_TREES or mount["source"] != target:
+    source = mount["source"]
+    if source not in bindings.devices and (target not in mounts.HOST_TREES or source != target):
         raise ValueError(f"{target} is a bind without a slot")
-    return ops.host_bind(target, target, flags, recursive)
+    return ops.host_bind(source, target, flags, recursive)
 
 
 # --- names, network, procfs ------------------------------------------------------------------------------------------------
@@ -236,6 +242,8 @@ def _hidden(spec: dict[str, Any]) -> Iterator[Op]:
         yield ops.mask(path)
     for path in spec["linux"].get("readonlyPaths", ()):
         yield ops.readonly(path)
+    if spec["root"]["readonly"]:
+        yield ops.readonly_root()
 
 
 # --- the process -----------------------------------------------------------------------------------------------------------
@@ -247,7 +255,7 @@ def _process(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
         number = RLIMITS[limit["type"].removeprefix("RLIMIT_").lower()]
         yield ops.rlimit(number, limit["soft"], limit["hard"])
     if "oomScoreAdj" in process:
-        yield ops.oom_score_adj(process["oomScoreAdj"])
+        yield ops.oom_score_adj(process["oomScoreAdj"] & _MASK64)
     yield ops.working_directory(process["cwd"])
     late = process["noNewPrivileges"]
     if bindings.seccomp is not None and not late:

@@ -89,6 +89,8 @@ LINKS = (
 )
 # Host paths that a mount of ours may name; every other bind goes through a descriptor.
 HOST_TREES = ("/proc", "/sys", "/dev/mqueue", "/dev/shm")  # noqa: S108 - a mount point
+# What `standard` mounts.
+STANDARD = frozenset(("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"))  # noqa: S108 - a mount point
 
 
 def standard(options: RunOptions, facts: HostFacts) -> list[OciMount]:
@@ -96,10 +98,10 @@ def standard(options: RunOptions, facts: HostFacts) -> list[OciMount]:
     system = "rw" if options.privileged else "ro"
     return [
         _proc(options, facts),
-        _mount("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", f"size={_DEV_SIZE}"]),
+        _dev(options, facts),
         _mount("/dev/pts", "devpts", _devpts(facts)),
         _shm(options),
-        _mqueue(options),
+        *_mqueue(options, facts),
         *_sys(options, facts, system),
     ]
 
@@ -132,10 +134,17 @@ def _shm(options: RunOptions) -> OciMount:
     return _mount(target, "tmpfs", ["nosuid", "noexec", "nodev", "mode=1777", f"size={size}"], "shm")
 
 
-def _mqueue(options: RunOptions) -> OciMount:
-    if options.ipc == "host":
-        return _host("/dev/mqueue", ["nosuid", "noexec", "nodev"])
-    return _mount("/dev/mqueue", "mqueue", ["nosuid", "noexec", "nodev"])
+def _mqueue(options: RunOptions, facts: HostFacts) -> list[OciMount]:
+    words = ["nosuid", "noexec", "nodev"]
+    if options.ipc != "host":
+        return [_mount("/dev/mqueue", "mqueue", words)]
+    return [_host("/dev/mqueue", words)] if facts.mqueue else []
+
+
+def _dev(options: RunOptions, facts: HostFacts) -> OciMount:
+    if options.privileged and facts.uid == 0 and facts.maps.kind == "root-range":
+        return _mount("/dev", "bind", ["bind", "nosuid", "noexec"], "/dev")
+    return _mount("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", f"size={_DEV_SIZE}"])
 
 
 def _sys(options: RunOptions, facts: HostFacts, access: str) -> list[OciMount]:
@@ -150,7 +159,7 @@ def _sys(options: RunOptions, facts: HostFacts, access: str) -> list[OciMount]:
 
 
 def device_mounts(devices: Sequence[Device], every: Sequence[str]) -> list[OciMount]:
-    """Returns binds of device nodes: those asked for by name, and for --privileged `every` other one of the caller's.
+    """Returns binds of device nodes: those asked for by name, and `every` other one (--privileged of an ordinary user).
 
     A bind, because mknod(2) of a device is refused in a user namespace.
     """

@@ -120,9 +120,7 @@ def _action(section: dict[str, object], key: str, number: int, what: str) -> int
     if word == "SCMP_ACT_ERRNO":
         return errno(number)
     if word not in _SIMPLE_ACTIONS:
-        raise InvalidArgument(
-            f"cannot use {what}: {key} {word!r} is not offered", hint=nearest(word, ("SCMP_ACT_ERRNO", *_SIMPLE_ACTIONS))
-        )
+        raise InvalidArgument(f"cannot use {what}: {key} {word!r} is not offered", hint=nearest(word, ("SCMP_ACT_ERRNO", *_SIMPLE_ACTIONS)))
     return _SIMPLE_ACTIONS[word]
 
 

@@ -78,9 +78,7 @@ def program(architectures: Sequence[tuple[int, Mapping[int, Action]]], default: 
 
 def encode(instructions: Sequence[Instruction]) -> bytes:
     """Returns the array of struct sock_filter."""
-    return b"".join(
-        code.to_bytes(2, "little") + bytes((jt, jf)) + k.to_bytes(4, "little") for code, jt, jf, k in instructions
-    )
+    return b"".join(code.to_bytes(2, "little") + bytes((jt, jf)) + k.to_bytes(4, "little") for code, jt, jf, k in instructions)
 
 
 def _ranges(actions: Mapping[int, Action], default: int, foreign: int) -> list[tuple[int, Action]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiba.linux.facts import HostFacts
+    from estiba.linux.idmap import IdMaps
     from estiba.oci.image_config import ImageConfig
     from estiba.runtime.options import RunOptions
 
@@ -166,9 +167,11 @@ def _pids(options: RunOptions) -> int:
 
 def _mounts(options: RunOptions, facts: HostFacts) -> list[Spec]:
     asked = mounts.user_mounts(options.mounts)
-    nodes = mounts.device_mounts(options.devices, facts.devices if options.privileged else ())
+    standard = mounts.standard(options, facts)
+    whole = any(mount["source"] == "/dev" for mount in standard)  # of --privileged as root: every node is in it
+    nodes = mounts.device_mounts(options.devices, facts.devices if options.privileged and not whole else ())
     targets = {mount["destination"] for mount in asked + nodes}
-    own = [mount for mount in mounts.standard(options, facts) if mount["destination"] not in targets]
+    own = [mount for mount in standard if mount["destination"] not in targets]
     return own + nodes + asked
 
 
@@ -183,8 +186,7 @@ def _linux(options: RunOptions, facts: HostFacts) -> Spec:
         "rootfsPropagation": "rslave",
     }
     if options.userns == "private":
-        linux["uidMappings"] = _mappings(facts.maps.uid_map)
-        linux["gidMappings"] = _mappings(facts.maps.gid_map)
+        linux |= mappings(facts.maps)
     if not (options.privileged or options.unmasked):
         linux["maskedPaths"] = list(mounts.MASKED_PATHS)
         linux["readonlyPaths"] = list(mounts.READ_ONLY_PATHS)
@@ -204,6 +206,11 @@ def namespaces(options: RunOptions) -> list[str]:
         if choice == "private":
             kinds.append(kind)
     return kinds if options.network == "host" else [*kinds, "network"]
+
+
+def mappings(maps: IdMaps) -> Spec:
+    """Returns uidMappings and gidMappings."""
+    return {"uidMappings": _mappings(maps.uid_map), "gidMappings": _mappings(maps.gid_map)}
 
 
 def _mappings(lines: tuple[str, ...]) -> list[Spec]:

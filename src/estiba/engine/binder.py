@@ -1,0 +1,180 @@
+"""Gives a container's plan its slots: opens what the plan names, and makes the folders and nodes that binds need. On the start path."""
+
+from __future__ import annotations
+
+import os
+
+from estiba.engine import records
+from estiba.errors import InvalidArgument
+from estiba.plan import ops
+from estiba.runtime import mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from estiba.config.settings import Settings
+    from estiba.linux.facts import HostFacts
+    from estiba.plan.ops import Op
+    from estiba.runtime.compile import Bindings
+    from estiba.runtime.options import RunOptions
+    from estiba.store.layout import Store
+
+_PATH = os.O_PATH | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILES = ("hosts", "resolv.conf", "hostname")
+_SLOTS = 256  # MAX_SLOTS (helper/src/plan.h)
+
+
+class Binder:
+    """Fills `bindings`. `dry` opens nothing and makes nothing: its slots have no descriptors."""
+
+    def __init__(
+        self,
+        bindings: Bindings,
+        record: records.Record,
+        spec: dict[str, Any],
+        store: Store,
+        settings: Settings,
+        options: RunOptions,
+        facts: HostFacts,
+        *,
+        dry: bool,
+    ) -> None:
+        self._bindings = bindings
+        self._record = record
+        self._spec = spec
+        self._store = store
+        self._settings = settings
+        self._options = options
+        self._facts = facts
+        self._dry = dry
+        self._idmapped = options.userns == "private" and facts.maps.kind == "root-range"
+        self._nodes = facts.uid == 0 and facts.maps.kind == "root-range"
+
+    def open_sources(self) -> None:
+        """Opens the caller's paths: the one place where a path of the host is looked up, before anything is made.
+
+        Raises InvalidArgument, PermissionDenied for a source that cannot be opened.
+        """
+        for request in self._options.mounts:
+            if request.create_source and not self._dry:
+                os.makedirs(request.source, exist_ok=True)
+        self._bindings.devices = frozenset(self._facts.devices)
+        for mount in self._binds():
+            if not self._is_own(mount) and mount["source"] not in self._bindings.devices:
+                self._bind(mount, mount["source"])
+
+    def bind(self, status: int, groups: Sequence[int] = ()) -> None:
+        """Opens the rest, which is the container's own. `status` is the descriptor of its status file, `groups` those of its control
+        groups. Raises InvalidArgument for more mounts than a plan has slots.
+        """
+        bindings, folder = self._bindings, self._record.folder
+        for mount in self._binds():
+            if self._is_own(mount):
+                self._bind_own(mount)
+        bindings.layers = self._open(self._store.layers)
+        bindings.upper = self._open(folder)
+        bindings.volatile = self._options.rm
+        bindings.files = [(self._open(f"{folder}/{name}"), f"/etc/{name}") for name in _FILES]
+        if self._idmapped:
+            shared = (bindings.layers, bindings.upper, *(number for number, _ in bindings.files))
+            bindings.idmapped += [(number, False) for number in shared]
+        bindings.cgroups = [bindings.add(descriptor) for descriptor in groups]
+        bindings.status = bindings.add(status)
+        bindings.stdin = self._options.interactive
+        bindings.signal_proxy = self._options.sig_proxy
+        bindings.window = _window() if self._options.tty else (0, 0)
+        bindings.cleanup = self._cleanup()
+        if len(bindings.slots) > _SLOTS:
+            raise InvalidArgument(f"cannot start the container: it has {len(bindings.slots)} mounts, a plan has room for {_SLOTS}")
+
+    def _open(self, path: str, flags: int = _PATH) -> int:
+        return self._bindings.add(-1 if self._dry else os.open(path, flags), path)
+
+    # --- binds ------------------------------------------------------------------------------------------------------------
+
+    def _binds(self) -> list[dict[str, Any]]:
+        """Returns the binds of the spec, but for the host's trees."""
+        return [
+            mount
+            for mount in self._spec["mounts"]
+            if mount["type"] == "bind" and not (mount["source"] == mount["destination"] and mount["source"] in mounts.HOST_TREES)
+        ]
+
+    def _is_own(self, mount: dict[str, Any]) -> bool:
+        """Tells whether the source is in the container's folder, or will be: volumes, and the nodes of devices."""
+        source = mount["source"]
+        return source.startswith(self._record.folder + "/") or (self._nodes and (source == "/dev" or source.startswith("/dev/")))
+
+    def _bind(self, mount: dict[str, Any], path: str) -> int:
+        try:
+            number = self._open(path)
+        except OSError as error:
+            from estiba.engine.bind_errors import cannot_bind
+
+            raise cannot_bind(path, mount["destination"], error) from error
+        self._bindings.binds[mount["destination"]] = number
+        if self._idmapped:
+            self._bindings.idmapped.append((number, mounts.is_recursive(mount["options"])))
+        return number
+
+    def _bind_own(self, mount: dict[str, Any]) -> None:
+        source, folder = mount["source"], self._record.folder
+        if source.startswith(folder + "/"):
+            if not self._dry:
+                os.makedirs(source, mode=0o755)
+            self._bindings.volumes[mount["destination"]] = self._bind(mount, source)
+        elif self._dry:
+            self._bind(mount, source)
+        else:
+            self._bind(mount, self._device(source))
+
+    def _device(self, source: str) -> str:
+        """Returns the path to bind for the device `source`, or for all of /dev."""
+        from estiba.engine import devices
+
+        folder = self._record.folder
+        if devices.hides_devices(folder):
+            return source
+        if source == "/dev":
+            devices.make_tree(f"{folder}/dev", self._facts.devices)
+            return f"{folder}/dev"
+        os.makedirs(f"{folder}/devices", exist_ok=True)
+        path = f"{folder}/devices/{len(self._bindings.slots)}"
+        try:
+            devices.make_node(source, path)
+        except OSError as error:
+            from estiba.engine.bind_errors import cannot_bind
+
+            raise cannot_bind(source, source, error) from error
+        return path
+
+    # --- afterwards -------------------------------------------------------------------------------------------------------
+
+    def _cleanup(self) -> list[Op]:
+        """What the monitor does when the container is gone, the record last."""
+        record, store, cleanup = self._record, self._store, []
+        for path in record.cgroups:
+            parent, _, name = path.rpartition("/")
+            cleanup.append(ops.remove_cgroup(self._open(parent, _FOLDER), name))
+        if record.slot is not None:
+            cleanup.append(ops.forget(self._open(f"{self._settings.runtime_dir}/ranges", _FOLDER), str(record.slot)))
+        if record.remove:
+            trash = self._open(store.trash, _FOLDER)
+            cleanup.append(ops.forget(self._open(store.names, _FOLDER), os.path.basename(record.name)))
+            cleanup.append(ops.discard(self._open(store.containers, _FOLDER), record.id, trash))
+        cleanup.append(ops.forget(self._open(records.live_folder(self._settings), _FOLDER), record.id))
+        return cleanup
+
+
+def _window() -> tuple[int, int]:
+    """Returns rows and columns of the caller's terminal, zeros where there is none (ioctl_tty(2), TIOCGWINSZ)."""
+    for descriptor in (0, 1, 2):
+        try:
+            columns, rows = os.get_terminal_size(descriptor)
+        except OSError:
+            continue
+        return rows, columns
+    return 0, 0

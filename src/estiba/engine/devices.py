@@ -1,0 +1,43 @@
+"""Device nodes for root's containers.
+
+A device node of the host, bound into a container, belongs to an id that the container does not have, and mknod(2) is refused in
+a user namespace. So the engine, which is root here, makes nodes of the same numbers in the container's folder; the idmapped bind of
+them shows the host's owners and modes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+from estiba.errors import InvalidArgument
+
+
+def make_node(source: str, path: str) -> None:
+    """Makes at `path` the device that `source` is. Raises InvalidArgument when `source` is no device node."""
+    status = os.stat(source)
+    if not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+        raise InvalidArgument(f"cannot use --device {source}: not a device node")
+    os.mknod(path, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev)
+    os.chown(path, status.st_uid, status.st_gid)
+    os.chmod(path, stat.S_IMODE(status.st_mode))
+
+
+def make_tree(folder: str, devices: Iterable[str]) -> None:
+    """Makes `folder` a /dev that holds `devices`, the paths of the host's nodes."""
+    os.mkdir(folder, 0o755)
+    for source in devices:
+        path = folder + source.removeprefix("/dev")
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        try:
+            make_node(source, path)
+        except FileNotFoundError:
+            continue  # unplugged since it was listed
+    for name in ("pts", "shm", "mqueue"):
+        os.mkdir(f"{folder}/{name}", 0o755)
+
+
+def hides_devices(folder: str) -> bool:
+    """Tells whether the file system of `folder` is mounted nodev, so that a node there cannot be opened."""
+    return bool(os.statvfs(folder).f_flag & os.ST_NODEV)
