@@ -6,10 +6,10 @@ import os
 import re
 
 from estiba.config.settings import Settings, load
-from estiba.engine import hello
+from estiba.engine import hello, records
 from estiba.engine.create import create
 from estiba.engine.resolve import resolve
-from estiba.engine.run import prepare, sweep
+from estiba.engine.run import prepare
 from estiba.errors import EstibaError
 from estiba.linux import cgroup, idmap, mountinfo, probes
 from estiba.linux.probes import Finding
@@ -132,6 +132,6 @@ def _run(settings: Settings) -> tuple[int, str]:
     output = os.memfd_create("estiba-doctor", os.MFD_CLOEXEC)
     with os.fdopen(output, "rb") as said, open(os.devnull, "r+b") as null:
         code = prepare(settings, options, created).spawn(null.fileno(), null.fileno(), output).wait()
-        sweep(store, settings)  # a helper that failed early leaves its records
+        records.finish(settings, created.record)
         said.seek(0)
         return code, said.read().decode("utf-8", "replace")

@@ -119,22 +119,40 @@ def start_time(pid: int) -> str:
 
 def is_dead(record: Record) -> bool:
     """Tells whether nothing of the container lives."""
+    return not _is_locked(record) and (_has_run(record) or _creator_is_dead(record))
+
+
+def _is_locked(record: Record) -> bool:
     try:
         descriptor = os.open(f"{record.folder}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return _creator_is_dead(record)
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(descriptor).st_size > 0 or _creator_is_dead(record)
     except BlockingIOError:
-        return False
+        return True
     finally:
         os.close(descriptor)
+    return False
+
+
+def _has_run(record: Record) -> bool:
+    try:
+        return os.stat(f"{record.folder}/status").st_size > 0
+    except OSError:
+        return False
 
 
 def _creator_is_dead(record: Record) -> bool:
     pid, _, started = record.creator.partition(" ")
     return not pid.isdigit() or start_time(int(pid)) != started
+
+
+def finish(settings: Settings, record: Record) -> None:
+    """Releases what a container holds whose helper this process has waited for: one that failed early has not done it itself."""
+    path = f"{live_folder(settings)}/{record.id}"
+    if os.path.exists(path) and not _is_locked(record):
+        release(settings, record)
 
 
 def release(settings: Settings, record: Record) -> None:
