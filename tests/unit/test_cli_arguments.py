@@ -55,9 +55,7 @@ def test_defaults() -> None:
     assert not found.given("proxy")
 
 
-@pytest.mark.parametrize(
-    ("word", "value"), [("--proxy=false", False), ("--proxy=F", False), ("--proxy=1", True), ("--proxy", True)]
-)
+@pytest.mark.parametrize(("word", "value"), [("--proxy=false", False), ("--proxy=F", False), ("--proxy=1", True), ("--proxy", True)])
 def test_switch_takes_a_value_after_equals_only(word: str, value: bool) -> None:
     assert parse(command(), [word]).switch("proxy") is value
     assert parse(command(), ["--proxy", "false"]).arguments == ["false"]
