@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "failure.h"
+#include "sys.h"
 
 void close_fd(int *fd)
 {
@@ -16,6 +17,27 @@ void close_fd(int *fd)
         errno = saved;
         *fd = -1;
     }
+}
+
+static int compare_fds(const void *a, const void *b)
+{
+    int left = *(const int *)a, right = *(const int *)b;
+    return (left > right) - (left < right);
+}
+
+int close_all_but(int *kept, size_t count)
+{
+    unsigned first = 3;
+
+    qsort(kept, count, sizeof *kept, compare_fds);
+    for (size_t i = 0; i < count; i++) {
+        if (kept[i] < (int)first)
+            continue;
+        if ((unsigned)kept[i] > first && sys_close_range(first, (unsigned)kept[i] - 1, 0) != 0)
+            return -1;
+        first = (unsigned)kept[i] + 1;
+    }
+    return sys_close_range(first, ~0U, 0);
 }
 
 int write_all(int fd, const void *data, size_t size)

@@ -11,6 +11,8 @@
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 void close_fd(int *fd);
+/* Closes every descriptor above 2 but these, which it sorts; negative ones are no descriptors. -1 and errno as close_range(2). */
+int close_all_but(int *kept, size_t count);
 /* `autoclose fd = ...` is closed at the end of its block. */
 #define autoclose __attribute__((cleanup(close_fd))) int
 

@@ -89,6 +89,17 @@ static void refuse_link(struct container *self, const char *path)
         fail(LAUNCH, "mount", ENOTDIR, "the image has a symbolic link there", "%s", path);
 }
 
+/* /proc is the container's own: a link of the image must not lead a mount over it or its masks (CVE-2019-16884). */
+void refuse_proc(const char *step, int target, const char *path)
+{
+    struct statfs fs;
+
+    if (fstatfs(target, &fs) != 0)
+        fail(LAUNCH, step, errno, NULL, "%s", path);
+    if (fs.f_type == PROC_SUPER_MAGIC)
+        fail(LAUNCH, step, EINVAL, "the image may have a symbolic link there", "%s is in the container's /proc", path);
+}
+
 static int folder_at(struct container *self, const char *step, const char *path)
 {
     int fd = resolve_directory(self->root, path, 0755);
@@ -96,6 +107,7 @@ static int folder_at(struct container *self, const char *step, const char *path)
     if (fd < 0)
         fail(LAUNCH, step, errno, NULL, "%s", path);
     refuse_root(self, step, fd, path);
+    refuse_proc(step, fd, path);
     return fd;
 }
 
@@ -129,8 +141,10 @@ int bind_target(struct container *self, int source, const char *path)
     if (fstat(source, &status) != 0)
         return -1;
     int fd = S_ISDIR(status.st_mode) ? resolve_directory(self->root, path, 0755) : resolve_file(self->root, path);
-    if (fd >= 0)
-        refuse_root(self, "bind", fd, path);
+    if (fd < 0)
+        return -1;
+    refuse_root(self, "bind", fd, path);
+    refuse_proc("bind", fd, path);
     return fd;
 }
 
@@ -253,6 +267,21 @@ void op_readonly(struct container *self, const struct op *op)
     attach("readonly", clone, target, path);
 }
 
+/*
+ * A descriptor of a folder of the host leads out of the container until execve(2) has closed it: the program that the image names
+ * may be /proc/self/fd/5/../../bin/sh (CVE-2024-21626). Before the filter, which may forbid close_range(2).
+ */
+static void let_go_of_host(struct container *self)
+{
+    int kept[] = {self->keeper, self->root, self->proc, self->devpts, self->null, self->streams[0], self->streams[1], self->streams[2],
+                  trace_descriptor()};
+
+    if (close_all_but(kept, ARRAY_SIZE(kept)) != 0)
+        fail(LAUNCH, "pivot", errno, NULL, "descriptors of the host");
+    self->host_proc = self->mask = -1;
+    memset(self->trees, -1, sizeof self->trees);
+}
+
 void op_pivot(struct container *self, const struct op *op)
 {
     char cwd[2];
@@ -266,5 +295,6 @@ void op_pivot(struct container *self, const struct op *op)
     /* A working directory outside the root is shown with a prefix (getcwd(3)). */
     if (syscall(SYS_getcwd, cwd, sizeof cwd) < 0 || cwd[0] != '/')
         fail(LAUNCH, "pivot", 0, NULL, "the working directory is not in the container");
+    let_go_of_host(self);
     self->pivoted = true;
 }

@@ -12,6 +12,7 @@ int fs_open(const char *type);
 _Noreturn void fs_fail(const char *step, int fs, const char *path);
 /* Fails when the target is the container's root itself. */
 void refuse_root(struct container *self, const char *step, int target, const char *path);
+void refuse_proc(const char *step, int target, const char *path);
 /* Where `source` can be bound: a folder or a file in the container's root, made when missing; -1 and errno. */
 int bind_target(struct container *self, int source, const char *path);
 

@@ -58,30 +58,14 @@ static struct run run_of(const struct plan *plan)
     return run;
 }
 
-static int compare_fds(const void *a, const void *b)
-{
-    int left = *(const int *)a, right = *(const int *)b;
-    return (left > right) - (left < right);
-}
-
 /* Only the slots stay open, and nothing of them reaches a program by an exec. */
 static void close_others(const struct plan *plan)
 {
     int fds[MAX_SLOTS];
-    size_t count = 0;
-    unsigned first = 3;
 
     for (size_t i = 0; i < MAX_SLOTS; i++)
-        if (plan->slots[i].fd >= 0)
-            fds[count++] = plan->slots[i].fd;
-    qsort(fds, count, sizeof *fds, compare_fds);
-    for (size_t i = 0; i < count; i++) {
-        if ((unsigned)fds[i] > first)
-            sys_close_range(first, (unsigned)fds[i] - 1, 0);
-        first = (unsigned)fds[i] + 1;
-    }
-    sys_close_range(first, ~0U, 0);
-    if (sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
+        fds[i] = plan->slots[i].fd;
+    if (close_all_but(fds, MAX_SLOTS) != 0 || sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
         fail(LAUNCH, "close_range", errno, NULL, "of the inherited descriptors");
 }
 

@@ -84,6 +84,8 @@ bool take_exit_status(struct run *run);
 /* trace.c: a line for `run --explain` where the plan asks for it. */
 void trace_to(int fd);
 void trace(const char *step);
+/* Where the lines go, or -1. */
+int trace_descriptor(void);
 
 /* status.c */
 void status_running(const struct run *run);

@@ -17,3 +17,8 @@ void trace(const char *step)
     if (trace_fd >= 0)
         dprintf(trace_fd, "%s %llu\n", step, (unsigned long long)clock_ns(CLOCK_MONOTONIC));
 }
+
+int trace_descriptor(void)
+{
+    return trace_fd;
+}

@@ -171,6 +171,7 @@ void op_volume(struct container *self, const struct op *op)
     if (target < 0)
         fail(LAUNCH, "volume", errno, NULL, "%s", volume);
     refuse_root(self, "volume", target, volume);
+    refuse_proc("volume", target, volume);
     autoclose source = openat(target, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     autoclose mount = slot_mount(self, number, false);
     if (source < 0 || mount < 0 || fstat(source, &status) != 0)
