@@ -159,6 +159,8 @@ static void lose_keeper(struct run *run)
         while (poll(&end, 1, -1) < 0)
             ;
     }
+    run->exit_code = EXIT_LAUNCH;
+    status_exited(run, false);
 }
 
 static void hear_keeper(struct run *run)
