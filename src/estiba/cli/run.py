@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from estiba import errors
+from estiba.cli import output
 from estiba.cli.arguments import Command, Flag, many, switch
 from estiba.errors import InvalidArgument
 from estiba.runtime.options import RunOptions
@@ -172,7 +173,7 @@ def _run(context: Context, found: Invocation) -> int:
 
         return progress_for(quiet=options.quiet)
 
-    return run(context.store, context.settings, options, progress=progress)
+    return run(context.store, context.settings, options, progress=progress, write=output.write)
 
 
 COMMAND = Command(

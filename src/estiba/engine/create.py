@@ -14,7 +14,7 @@ import time
 
 from estiba.engine import container_files, records
 from estiba.engine.binder import Binder
-from estiba.errors import AlreadyExists, CommandNotFound, DataLoss
+from estiba.errors import AlreadyExists, CommandNotFound, DataLoss, EstibaError
 from estiba.linux import cgroup, facts, idmap
 from estiba.oci.digest import hex_of
 from estiba.oci.strict_json import dumps
@@ -180,8 +180,19 @@ class Draft:
         descriptors = {slot.descriptor for slot in self.bindings.slots} | ({self._status} if self._status >= 0 else set())
         for descriptor in descriptors:
             os.close(descriptor)
-        self.record.remove = True
-        records.release(self.settings, self.record)
+        take_back(self.store, self.settings, self.record)
+
+
+def take_back(store: Store, settings: Settings, record: records.Record) -> None:
+    """Removes a container that never ran, its folder too: without a record no sweep would empty the trash."""
+    from estiba.store.layers import empty_trash
+
+    record.remove = True
+    records.release(settings, record)
+    try:
+        empty_trash(store, settings)
+    except EstibaError:
+        return  # the caller's own error is the one to tell
 
 
 def _new_record(store: Store, options: RunOptions) -> records.Record:

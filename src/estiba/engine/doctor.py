@@ -131,7 +131,7 @@ def _run(settings: Settings) -> tuple[int, str]:
         created = create(store, settings, options, resolve(store, settings, options))
     output = os.memfd_create("estiba-doctor", os.MFD_CLOEXEC)
     with os.fdopen(output, "rb") as said, open(os.devnull, "r+b") as null:
-        code = prepare(settings, options, created).spawn(null.fileno(), null.fileno(), output).wait()
+        code = prepare(store, settings, options, created).spawn(null.fileno(), null.fileno(), output).wait()
         records.finish(settings, created.record)
         said.seek(0)
         return code, said.read().decode("utf-8", "replace")

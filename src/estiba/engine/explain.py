@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 _WIDTH = 40
 
 
-def show(created: Created) -> None:
-    """Prints the spec as JSON and the plan as one line for each operation."""
-    sys.stdout.buffer.write(dumps(created.spec, indent=2) + b"\n")
-    sys.stdout.write("".join(f"{describe(op)}\n" for op in created.plan))
+def description(created: Created) -> str:
+    """Returns the spec as JSON and the plan as one line for each operation."""
+    plan = "".join(f"{describe(op)}\n" for op in created.plan)
+    return dumps(created.spec, indent=2).decode("utf-8", "surrogateescape") + "\n" + plan
 
 
 def explain(store: Store, settings: Settings, options: RunOptions, progress: ProgressMaker | None) -> int:
     """Runs the container and prints the steps with their milliseconds to standard error; returns its exit code."""
-    from estiba.engine.run import prepare, sweep, tell
+    from estiba.engine.run import prepare, sweep, tell, wait
 
     steps: list[tuple[str, int]] = [("start of Python", process_start())]
     with store.using():
@@ -47,7 +47,7 @@ def explain(store: Store, settings: Settings, options: RunOptions, progress: Pro
         created.plan = compile_plan(created.spec, created.bindings)
     steps.append(("spawn the helper", time.monotonic_ns()))
     copy = os.dup(trace)
-    code = prepare(settings, options, created).spawn().wait()
+    code = wait(settings, created, prepare(store, settings, options, created))
     end = time.monotonic_ns()
     with os.fdopen(copy, "rb") as file:
         file.seek(0)

@@ -6,13 +6,15 @@ import os
 import sys
 
 from estiba.engine import records
-from estiba.engine.create import create, describe
+from estiba.engine.create import create, describe, take_back
 from estiba.engine.resolve import foreign_note, resolve
 from estiba.errors import AlreadyExists, NotImplemented, PermissionDenied
 from estiba.runtime.launch import Launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiba.config.settings import Settings
     from estiba.engine.create import Created
     from estiba.engine.missing_image import ProgressMaker
@@ -21,11 +23,20 @@ if TYPE_CHECKING:
     from estiba.store.layout import Store
 
 
-def run(store: Store, settings: Settings, options: RunOptions, *, progress: ProgressMaker | None = None, stay: bool = False) -> int:
+def run(
+    store: Store,
+    settings: Settings,
+    options: RunOptions,
+    *,
+    progress: ProgressMaker | None = None,
+    write: Callable[[str], object] | None = None,
+    stay: bool = False,
+) -> int:
     """Runs a container and waits for it.
 
     Without `stay` the helper takes this process's place, and nothing is returned: the helper exits with the program's code. With
-    it (the library), and for --explain, the code is returned. `progress` makes the receiver of a pull's progress.
+    it (the library), and for --explain, the code is returned. `progress` makes the receiver of a pull's progress; `write` takes the
+    text of --dry-run, for standard output without it.
 
     Raises what `resolve` and `create` raise, and NotImplemented for options of networks.
     """
@@ -38,16 +49,21 @@ def run(store: Store, settings: Settings, options: RunOptions, *, progress: Prog
         stack = resolve(store, settings, options, progress)
         tell(stack, settings, options)
         if options.dry_run:
-            from estiba.engine.explain import show
+            from estiba.engine.explain import description
 
-            show(describe(store, settings, options, stack))
+            (write or sys.stdout.write)(description(describe(store, settings, options, stack)))
             return 0
         sweep(store, settings)
         created = create(store, settings, options, stack)
-    launch = prepare(settings, options, created)
-    if stay:
-        return launch.spawn().wait()
-    launch.exec()
+    launch = prepare(store, settings, options, created)
+    return wait(settings, created, launch) if stay else launch.exec()
+
+
+def wait(settings: Settings, created: Created, launch: Launch) -> int:
+    """Launches the container as a child, and returns its exit code when nothing of it is left."""
+    code = launch.spawn().wait()
+    records.finish(settings, created.record)
+    return code
 
 
 def sweep(store: Store, settings: Settings) -> None:
@@ -74,7 +90,7 @@ def tell(stack: Stack, settings: Settings, options: RunOptions) -> None:
         sys.stderr.write(f"estiba: warning: {note}\n")
 
 
-def prepare(settings: Settings, options: RunOptions, created: Created) -> Launch:
+def prepare(store: Store, settings: Settings, options: RunOptions, created: Created) -> Launch:
     """Makes the launch of a created container, and its --cidfile. What was made is taken back when that fails."""
     try:
         launch = Launch(settings, created.plan, created.descriptors)
@@ -83,8 +99,7 @@ def prepare(settings: Settings, options: RunOptions, created: Created) -> Launch
     except BaseException:
         for descriptor in created.descriptors:
             os.close(descriptor)
-        created.record.remove = True
-        records.release(settings, created.record)
+        take_back(store, settings, created.record)
         raise
     return launch
 
