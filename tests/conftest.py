@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = [
     "tests.support.command",
+    "tests.support.containers",
     "tests.support.images",
     "tests.support.leaks",
     "tests.support.plans",
