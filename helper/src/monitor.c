@@ -367,6 +367,9 @@ void monitor_main(struct run *run, bool resumed)
     open_streams(&monitor, resumed);
     struct message started = {.type = MESSAGE_STARTED}; /* again after a resumption: the dead monitor may not have said it */
     clients_tell(&monitor, &started, NULL, 0);
+    for (unsigned i = 0; i < 2; i++) /* what a dead monitor left: no event will tell of it */
+        serve_stream(&monitor, &monitor.streams[i], false);
+    serve_input(&monitor);
     while (run->phase != EXITED || !is_drained(&monitor))
         turn(&monitor);
     finish(&monitor);
