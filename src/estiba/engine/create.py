@@ -14,7 +14,7 @@ import time
 
 from estiba.engine import container_files, records
 from estiba.engine.binder import Binder
-from estiba.errors import AlreadyExists, CommandNotFound, DataLoss, EstibaError
+from estiba.errors import AlreadyExists, CommandNotFound, DataLoss, EstibaError, FailedPrecondition
 from estiba.linux import cgroup, facts, idmap
 from estiba.oci.digest import hex_of
 from estiba.oci.strict_json import dumps
@@ -91,6 +91,7 @@ class Draft:
         self.record.slot = self._free_slot()
         _complete(options, self.record, store, stack)
         self.facts = self._facts()
+        _check_store(self.facts, settings)
         self.spec = build_spec(stack.config, options, self.facts)
         lowers = _lowers(store, stack, self.spec)
         self.groups = self.facts.cgroups.groups(self.record.id, self.spec["linux"]["resources"])
@@ -229,6 +230,15 @@ def _complete_volumes(options: RunOptions, record: records.Record, stack: Stack)
     own = [mount for mount in options.mounts if mount.type == "volume"]
     for number, mount in enumerate(own):
         mount.source = f"{record.folder}/volumes/{number}"
+
+
+def _check_store(machine: HostFacts, settings: Settings) -> None:
+    """Overlayfs takes no upper folder on overlayfs: the usual case is an engine inside a container."""
+    if machine.store_type == "overlay":
+        raise FailedPrecondition(
+            f"cannot run a container: the store {settings.root} is on overlayfs, which cannot hold a container's changes",
+            hint="choose a folder on a volume or a tmpfs with --root or ESTIBA_ROOT",
+        )
 
 
 def _lowers(store: Store, stack: Stack, spec: dict[str, Any]) -> list[str]:

@@ -25,10 +25,11 @@ class HostFacts:
     `maps` are the id maps of the container to be made. `rlimits` gives the hard limit of each resource number. `own_proc` and
     `own_sys` tell whether a new procfs or sysfs may be mounted in a user namespace (an outer container may have hidden parts
     of them: then the kernel refuses, and the outer ones are bound). `devices` are the caller's device nodes; they are listed
-    only when asked for. `mqueue` tells whether the host has a /dev/mqueue to share.
+    only when asked for. `mqueue` tells whether the host has a /dev/mqueue to share. `store_type` is the type of
+    the store's file system where it is one without a device (overlay, tmpfs, nfs), else empty.
     """
 
-    __slots__ = ("cgroups", "cpus", "devices", "maps", "mqueue", "own_proc", "own_sys", "rlimits", "uid")
+    __slots__ = ("cgroups", "cpus", "devices", "maps", "mqueue", "store_type", "own_proc", "own_sys", "rlimits", "uid")
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class HostFacts:
         own_sys: bool = True,
         devices: Sequence[str] = (),
         mqueue: bool = True,
+        store_type: str = "",
     ) -> None:
         self.uid = uid
         self.maps = maps
@@ -52,6 +54,7 @@ class HostFacts:
         self.own_sys = own_sys
         self.devices = tuple(devices)
         self.mqueue = mqueue
+        self.store_type = store_type
 
 
 def gather(settings: Settings, maps: idmap.IdMaps, *, every_device: bool = False) -> HostFacts:
@@ -66,8 +69,19 @@ def gather(settings: Settings, maps: idmap.IdMaps, *, every_device: bool = False
         own_proc=mountinfo.fully_visible(mounts, "/proc"),
         own_sys=mountinfo.fully_visible(mounts, "/sys"),
         devices=device_nodes() if every_device else (),
+        store_type=_store_type(settings.root, mounts),
         mqueue=any(mount.target == "/dev/mqueue" for mount in mounts),
     )
+
+
+def _store_type(root: str, mounts: Sequence[mountinfo.Mount]) -> str:
+    try:
+        if os.major(os.stat(root).st_dev):
+            return ""
+    except FileNotFoundError:
+        return ""
+    mount = mountinfo.covering(mounts, os.path.realpath(root))
+    return mount.fstype if mount else ""
 
 
 def device_nodes(folder: str = "/dev") -> list[str]:

@@ -4,8 +4,9 @@ Three kinds of maps (user_namespaces(7)):
 
 root-range   The caller is root and owns all ids. Layers hold plain ids; each container gets a range of 65,536 host ids of its
              own, and idmapped mounts translate, so that id n inside is id n on disk.
-subordinate  The caller is an ordinary user with ranges in /etc/subuid and /etc/subgid (subuid(5)), or root of a user namespace
-             that has no room for a range per container. All containers share the ids, and layers are stored in them.
+subordinate  The caller is an ordinary user with ranges in /etc/subuid and /etc/subgid (subuid(5)), or root in a container of
+             another engine, without room for a range per container or without CAP_SYS_ADMIN. All containers share the ids, and
+             layers are stored in them.
 single       The caller has one id and no more. Files of every other owner appear as root's.
 
 This module is on the start path of ``run``: it imports os and the error tree only.
@@ -31,6 +32,7 @@ RANGE_SIZE = 65536
 ALL_IDS = 4294967295
 # The kernel takes 340 lines (user_namespaces(7), since Linux 4.15).
 _MAX_LINES = 340
+_CAP_SYS_ADMIN = 21
 _MAP_TOOL_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin")
 
 Extent = tuple[int, int, int]
@@ -72,7 +74,7 @@ def layer_maps(settings: Settings) -> IdMaps:
     own_uids = read_map("/proc/self/uid_map")
     own_gids = read_map("/proc/self/gid_map")
     if settings.uid == 0:
-        kind: Kind = "root-range" if owns_all_ids(own_uids, own_gids) else "subordinate"
+        kind: Kind = "root-range" if owns_all_ids(own_uids, own_gids) and may_administer() else "subordinate"
         return IdMaps(kind, _identity(own_uids), _identity(own_gids))
     return _ordinary_user_maps(settings.uid, own_uids, own_gids)
 
@@ -91,7 +93,16 @@ def container_maps(settings: Settings, base: int | None) -> IdMaps:
 
 def needs_range(settings: Settings) -> bool:
     """Tells whether containers of this caller get an id range each (root with all ids)."""
-    return settings.uid == 0 and owns_all_ids(read_map("/proc/self/uid_map"), read_map("/proc/self/gid_map"))
+    if settings.uid != 0 or not may_administer():
+        return False
+    return owns_all_ids(read_map("/proc/self/uid_map"), read_map("/proc/self/gid_map"))
+
+
+def may_administer() -> bool:
+    """Tells whether this process holds CAP_SYS_ADMIN, which idmapped mounts need: root in a container of another engine has not."""
+    with open("/proc/self/status", "rb") as file:
+        _, _, rest = file.read().partition(b"CapEff:")
+    return bool(int(rest.split(None, 1)[0], 16) >> _CAP_SYS_ADMIN & 1)
 
 
 def owns_all_ids(uids: Iterable[Extent], gids: Iterable[Extent]) -> bool:

@@ -5,6 +5,10 @@ This module is on the start path of ``run``: it imports nothing.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class Mount:
     """One line: mount point, file system type, options of the mount, options of the super block, device `major:minor`, root."""
@@ -38,7 +42,7 @@ def unescape(text: str) -> str:
     return text
 
 
-def covering(mounts: list[Mount], path: str) -> Mount | None:
+def covering(mounts: Sequence[Mount], path: str) -> Mount | None:
     """Returns the mount that `path` (absolute, no symbolic links) lies on: the last of the longest mount points."""
     best: Mount | None = None
     for mount in mounts:

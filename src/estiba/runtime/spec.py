@@ -52,7 +52,7 @@ def build_spec(config: ImageConfig, options: RunOptions, facts: HostFacts) -> Sp
         "hostname": options.hostname or "",
         **({"domainname": options.domainname} if options.domainname else {}),
         "mounts": _mounts(options, facts),
-        "annotations": _annotations(config, options),
+        "annotations": _annotations(config, options, facts),
         "linux": _linux(options, facts),
     }
 
@@ -263,10 +263,15 @@ def _missing(permissions: str) -> str:
 
 def _sysctls(options: RunOptions, facts: HostFacts) -> dict[str, str]:
     values: dict[str, str] = {}
-    if options.network != "host":
+    if options.network != "host" and facts.own_proc:
         # A container's ports are its own, and echo sockets need no capability: so ping works without CAP_NET_RAW.
         last = 0 if facts.maps.kind == "single" else 65535
         values = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": f"0 {last}"}
+    if options.sysctls and not facts.own_proc:
+        raise FailedPrecondition(
+            "cannot set sysctls: an outer container hides parts of /proc, so this one has none of its own",
+            hint="start the outer one with --security-opt systempaths=unconfined",
+        )
     for name, value in options.sysctls.items():
         kind = "network" if name.startswith("net.") else "uts" if name == "kernel.domainname" else "ipc"
         if kind not in namespaces(options):
@@ -278,7 +283,7 @@ def _sysctls(options: RunOptions, facts: HostFacts) -> dict[str, str]:
 # --- annotations ---------------------------------------------------------------------------------------------------------
 
 
-def _annotations(config: ImageConfig, options: RunOptions) -> dict[str, str]:
+def _annotations(config: ImageConfig, options: RunOptions, facts: HostFacts) -> dict[str, str]:
     user, group = parse_user(options.user or config.user or "0")
     values = {**options.annotations, USER: f"{user}:{group}" if group else user}
     if options.group_add:
@@ -286,7 +291,8 @@ def _annotations(config: ImageConfig, options: RunOptions) -> dict[str, str]:
     if options.init:
         values[INIT] = "true"
     values[SECCOMP] = "unconfined" if options.privileged else options.seccomp or "default"
-    values[NESTED] = "true" if options.privileged or options.userns == "host" else "false"
+    # Switched off by a sysctl, for which the container needs a /proc of its own; the filter refuses them in any case.
+    values[NESTED] = "true" if options.privileged or options.userns == "host" or not facts.own_proc else "false"
     values[STOP_SIGNAL] = str(stop_signal(config, options))
     return values
 
