@@ -324,7 +324,7 @@ def test_no_link_leads_a_mount_over_proc(estiba: Command, made: Callable[..., st
 
 def test_program_through_a_descriptor_is_not_the_hosts(estiba: Command, made: Callable[..., str], world_folder: Path) -> None:
     """CVE-2024-21626: what the helper holds open leads to the host's root, for a program's path and for the working directory."""
-    program = world_folder / "program"
+    program = world_folder / "busybox"  # by another name it would do nothing
     shutil.copy("/bin/busybox", program)
     image = made()
     up = "/".join([".."] * 30)
@@ -332,7 +332,7 @@ def test_program_through_a_descriptor_is_not_the_hosts(estiba: Command, made: Ca
         path = f"/proc/self/fd/{number}/{up}{program}"
         assert "ESCAPED" not in estiba("run", "--rm", image, path, "echo", "ESCAPED", status=None).stdout
         assert estiba("run", "--rm", "-w", f"/proc/self/fd/{number}", image, "true", status=None).returncode == 125
-    twin = estiba("run", "--rm", "-v", f"{program}:/program", image, f"/{up}/program", "echo", "ESCAPED")
+    twin = estiba("run", "--rm", "-v", f"{program}:/busybox", image, f"/{up}/busybox", "echo", "ESCAPED")
     assert twin.stdout == "ESCAPED\n"
 
 
