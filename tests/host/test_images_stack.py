@@ -130,7 +130,14 @@ def test_from_host_is_the_same_each_time_and_runs_nowhere_else(store: Store, set
         members = {info.name: info for info in layer}
     assert list(members) == sorted(members)
     assert {(info.uid, info.gid) for info in members.values()} == {(0, 0)}
-    assert (members["tmp"].mode, members["root"].mode, members["etc/passwd"].isfile()) == (0o1777, 0o700, True)
+    assert (members["tmp"].mode, members["root"].mode, members["etc"].isdir()) == (0o1777, 0o700, True)
+
+
+def test_tools_of_this_machine_hide_nothing_but_what_they_bring(store: Store, settings: Settings, made: Maker) -> None:
+    """Whether /bin and /lib are links here (merged /usr) or not: folders of the image below stay whole, users keep their names."""
+    made("app", {"bin": None, "bin/own": b"", "lib": None, "lib/own": b"", "lib64": None, "etc": None, "etc/passwd": b""}, "CMD x")
+    from_host(store, settings, "tools", ["/bin/sh", "ls"])
+    assert explain(store, ["app", "tools"]) == []
 
 
 def test_from_host_without_a_program(store: Store, settings: Settings) -> None:

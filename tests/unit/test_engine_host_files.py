@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estiba.engine import elf, host_files
-from estiba.engine.host_files import HostFiles
+from estiba.engine.host_files import HostEntry, HostFiles
 from estiba.errors import CannotExecute, DataLoss, EstibaError, InvalidArgument, NotFound
 
 SHELL = os.path.realpath("/bin/sh")
@@ -32,15 +32,39 @@ def test_takes_exactly_the_libraries_that_ldd_names(name: str) -> None:
     assert regular == libraries_by_ldd(program) | {os.path.realpath(program)}
 
 
+def within(entries: dict[str, HostEntry], path: str) -> str:
+    """Where `path` leads by the entries alone, as in the image."""
+    done, pending = "/", path.split("/")
+    while pending:
+        here = os.path.normpath(os.path.join(done, pending.pop(0)))
+        if here != "/" and entries[here].kind == "symlink":
+            pending[:0] = (
+                ["/", *entries[here].target.split("/")] if entries[here].target.startswith("/") else entries[here].target.split("/")
+            )
+        else:
+            done = here
+    return done
+
+
 def test_every_path_leads_to_the_same_file_as_here() -> None:
     files = HostFiles()
-    files.add_program("bash")
+    paths = [files.add_program(name) for name in ("bash", "/bin/sh", "awk")]
     files.finish()
-    for path, entry in files.entries.items():
-        assert os.path.dirname(path) in {"/", *files.entries} or path == host_files.CACHE
-        if entry.kind == "symlink":
-            assert os.readlink(path) == entry.target
-    assert files.entries["/bin"].target == os.readlink("/bin")
+    paths += [str(elf.parse_elf(Path(SHELL).read_bytes(), SHELL).interpreter)]
+    files.entries.setdefault("/etc", HostEntry("directory", 0o755))
+    for path in (*paths, *files.entries):
+        assert within(files.entries, path) == (os.path.realpath(path) if path not in host_files.MERGED else path)
+
+
+def test_no_link_of_a_merged_usr() -> None:
+    """It would hide the folder of another image. /bin/sh is there wherever a shell is: system(3) starts it."""
+    files = HostFiles()
+    files.add_program("sh")
+    files.finish()
+    assert {entry.kind for path, entry in files.entries.items() if path in host_files.MERGED} == {"directory"}
+    assert "/bin/sh" in files.entries
+    if os.path.islink("/bin"):
+        assert [path for path in files.entries if path.startswith("/bin/")] == ["/bin/sh"]
 
 
 def test_cache_names_only_what_was_taken(tmp_path: Path) -> None:

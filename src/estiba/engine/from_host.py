@@ -22,14 +22,11 @@ from estiba.store.images import Image
 from estiba.store.layout import Store
 
 CHUNK = 1 << 18
-# What programs expect of any root directory: the places of the runtime's mounts, the names of ids, a folder for temporary files.
+# What programs expect of any root directory: the places of the runtime's mounts, folders for temporary files. No /etc/passwd:
+# on another image it would hide the one that has the names of that image's users.
 SKELETON: dict[str, HostEntry] = {
     "/dev": HostEntry("directory", 0o755),
     "/etc": HostEntry("directory", 0o755),
-    "/etc/group": HostEntry("file", 0o644, content=b"root:x:0:\nnogroup:x:65534:\n"),
-    "/etc/passwd": HostEntry(
-        "file", 0o644, content=b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-    ),
     "/proc": HostEntry("directory", 0o555),
     "/root": HostEntry("directory", 0o700),
     "/run": HostEntry("directory", 0o755),

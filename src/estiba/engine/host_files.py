@@ -1,8 +1,12 @@
 """Gathers programs of this machine with what they need to start: shared libraries, interpreters, symbolic links.
 
 The result is a map of paths to entries. A path is walked component by component as the kernel does (path_resolution(7)),
-so that each symbolic link on the way (merged /usr, `libfoo.so.1`, /bin/sh) stays the link it is and leads to the same
-file inside the image. Libraries are found in the order of ld.so(8) for a program without LD_LIBRARY_PATH.
+so that each symbolic link on the way (`libfoo.so.1`, /etc/alternatives) leads to the same file inside the image. Libraries
+are found in the order of ld.so(8) for a program without LD_LIBRARY_PATH.
+
+The links of a merged /usr (/bin -> usr/bin) are not taken: in a stack of images such a link would hide the whole folder of
+an image that has one there. Files are at /usr/bin, /usr/lib; /bin, /lib, /lib64 are folders with links to single files, and
+only those that must be there under that name: the dynamic linker, what was asked for by that path, what `#!` names.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from estiba.errors import CannotExecute, EstibaError, InvalidArgument, NotFound,
 
 SEARCH_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 CACHE = "/etc/ld.so.cache"
+MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # hier(7): may be links into /usr
 LINK_LIMIT = 40  # as the kernel's, path_resolution(7)
 INTERPRETER_DEPTH = 4  # scripts whose interpreter is a script, execve(2)
 LOADED_LIMIT = 512 << 20  # bytes; nothing that ld.so maps is larger
@@ -78,16 +83,26 @@ class HostFiles:
         return path
 
     def finish(self) -> None:
-        """Adds what no program names: the linker's cache of the libraries taken, and the links of a merged /usr."""
+        """Adds what no program names: the linker's cache of the libraries taken, and /bin/sh where a shell was (system(3))."""
         cache = select_from_cache(self._cache_data, self._cached)
         if cache:
             self.entries[CACHE] = HostEntry("file", 0o644, content=cache)
-        for link in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
-            if os.path.islink(link) and os.path.realpath(link) in self.entries:
-                self.add_path(link)
+        if unmerged("/bin/sh") in self.entries:
+            self.add_path("/bin/sh")
 
     def add_path(self, path: str) -> str:
         """Adds `path` and each directory and link that leads to it; gives the path of what it is in the end."""
+        real = unmerged(path)
+        found = self._walk(real)
+        if real != path:
+            parent = os.path.dirname(path)
+            while parent != "/":
+                self.entries.setdefault(parent, HostEntry("directory", 0o755))
+                parent = os.path.dirname(parent)
+            self.entries[path] = HostEntry("symlink", 0o777, target=real)
+        return found
+
+    def _walk(self, path: str) -> str:
         current, hops = "", 0
         pending = path.split("/")
         while pending:
@@ -103,7 +118,7 @@ class HostFiles:
                 hops += 1
                 if hops > LINK_LIMIT:
                     raise NotFound(f"cannot take {path}: too many levels of symbolic links")
-                target = os.readlink(here)
+                target = _target(here)
                 self.entries[here] = HostEntry("symlink", 0o777, target=target)
                 pending[:0] = target.split("/")
                 current = "" if target.startswith("/") else current
@@ -151,6 +166,7 @@ class HostFiles:
                     continue
                 seen.add(name)
                 path, elf = self._find_library(name, loaded, program.elf, what)
+                path = path if "/" in name else self._searched(path, program.elf)
                 self.add_path(path)
                 waiting.append(_Loaded(os.path.dirname(path), elf, loaded))
 
@@ -172,11 +188,19 @@ class HostFiles:
         places = [] if loaded.elf.runpath else _rpaths(loaded)
         places += [_expand(place, loaded.origin) for place in loaded.elf.runpath]
         found = [f"{place}/{name}" for place in places]
-        if program.interpreter and "/ld-musl-" in program.interpreter:
-            return found + [f"{place}/{name}" for place in _musl_directories(program.interpreter)]
-        triplet = MULTIARCH.get(program.architecture, "")
-        defaults = [f"/lib/{triplet}", f"/usr/lib/{triplet}", "/lib64", "/usr/lib64", "/lib", "/usr/lib"]
-        return found + self._cache.get(name, []) + [f"{place}/{name}" for place in defaults]
+        cached = [] if _is_musl(program) else self._cache.get(name, [])
+        return found + cached + [f"{place}/{name}" for place in _default_directories(program)]
+
+    def _searched(self, path: str, program: Elf) -> str:
+        """A library's path under /usr, where the linker looks there by itself; else as it was found."""
+        real = unmerged(path)
+        return real if os.path.dirname(real) in _default_directories(program) else path
+
+
+def unmerged(path: str) -> str:
+    """`path` without a link of a merged /usr at its beginning: /bin/sh is /usr/bin/sh where /bin is a link."""
+    top, slash, rest = path[1:].partition("/")
+    return os.path.realpath(f"/{top}") + slash + rest if f"/{top}" in MERGED else path
 
 
 def find_program(name: str) -> str:
@@ -229,6 +253,24 @@ def _musl_directories(interpreter: str) -> list[str]:
     if os.path.exists(listing):
         return [place for line in os.fsdecode(_read(listing)).splitlines() for place in line.split(":") if place]
     return ["/lib", "/usr/local/lib", "/usr/lib"]
+
+
+def _is_musl(program: Elf) -> bool:
+    return "/ld-musl-" in (program.interpreter or "")
+
+
+def _default_directories(program: Elf) -> list[str]:
+    if _is_musl(program):
+        return _musl_directories(program.interpreter or "")
+    triplet = MULTIARCH.get(program.architecture, "")
+    return [f"/lib/{triplet}", f"/usr/lib/{triplet}", "/lib64", "/usr/lib64", "/lib", "/usr/lib"]
+
+
+def _target(link: str) -> str:
+    """What a link leads to; absolute and under /usr where it would lead through a link of a merged /usr."""
+    target = os.readlink(link)
+    whole = os.path.normpath(os.path.join(os.path.dirname(link), target))
+    return target if unmerged(whole) == whole else unmerged(whole)
 
 
 def _lstat(path: str) -> os.stat_result:
