@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from estiba.store.layout import Store
 
 
+_SINGLE_ID = "estiba: note: a single id, no other users inside; 'estiba doctor' says what root can do (subuid(5), uidmap)\n"
+
+
 def run(
     store: Store,
     settings: Settings,
@@ -55,6 +58,8 @@ def run(
             return 0
         sweep(store, settings)
         created = create(store, settings, options, stack)
+    if created.bindings.maps.kind == "single":
+        sys.stderr.write(_SINGLE_ID)
     launch = prepare(store, settings, options, created)
     return wait(settings, created, launch) if stay else launch.exec()
 
