@@ -77,7 +77,9 @@ class User:
             *words: str, stdin: str | bytes = "", status: int | None = 0, timeout: float = 60, **extra: str
         ) -> subprocess.CompletedProcess[str]:
             text = stdin if isinstance(stdin, str) else stdin.decode()
-            return self.run(str(self.python.with_name("estiba")), *words, stdin=text, status=status, timeout=timeout, **extra)
+            launcher = self.python.with_name("estiba")  # it is there where the tests run on an installation
+            command = [str(launcher)] if launcher.exists() else [str(self.python), "-m", "estiba"]
+            return self.run(*command, *words, stdin=text, status=status, timeout=timeout, **extra)
 
         return run
 
