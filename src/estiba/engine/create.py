@@ -88,6 +88,7 @@ class Draft:
         self.stack = stack
         self.dry = dry
         self.record = _new_record(store, options)
+        self._layer_maps = idmap.layer_maps(settings)
         self.record.slot = self._free_slot()
         _complete(options, self.record, store, stack)
         self.facts = self._facts()
@@ -103,14 +104,13 @@ class Draft:
         self._status = -1
 
     def _free_slot(self) -> int | None:
-        if self.options.userns == "host" or not idmap.needs_range(self.settings):
+        if self.options.userns == "host" or self._layer_maps.kind != "root-range":
             return None
         return records.ranges(self.settings).free_slot(self.record.id)
 
     def _facts(self) -> HostFacts:
         slot = self.record.slot
-        base = None if slot is None else records.ranges(self.settings).base(slot)
-        maps = idmap.container_maps(self.settings, base)
+        maps = self._layer_maps if slot is None else idmap.range_maps(records.ranges(self.settings).base(slot))
         return facts.gather(self.settings, maps, every_device=self.options.privileged)
 
     # --- making -----------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ class Draft:
             slot = ranges.free_slot(self.record.id, after=slot)
             self.record.slot = slot
             self.record.write(self.settings)
-            maps = idmap.container_maps(self.settings, ranges.base(slot))
+            maps = idmap.range_maps(ranges.base(slot))
             self.facts.maps = self.bindings.maps = maps
             self.spec["linux"] |= mappings(maps)
 

@@ -6,7 +6,6 @@ This module is on the start path of ``run``: a few cheap system calls, and no pr
 from __future__ import annotations
 
 import os
-import resource
 
 from estiba.linux import cgroup, idmap, mountinfo
 
@@ -59,28 +58,43 @@ class HostFacts:
 
 def gather(settings: Settings, maps: idmap.IdMaps, *, every_device: bool = False) -> HostFacts:
     """Reads the facts. `every_device` lists /dev, for --privileged."""
-    mounts = mountinfo.read()
+    mounts = mountinfo.read_kernel_trees()
     return HostFacts(
         uid=settings.uid,
         maps=maps,
         cgroups=cgroup.Host.of(settings, mounts),
         cpus=len(os.sched_getaffinity(0)),
-        rlimits={number: resource.getrlimit(number)[1] for number in range(16)},
+        rlimits=hard_limits(),
         own_proc=mountinfo.fully_visible(mounts, "/proc"),
         own_sys=mountinfo.fully_visible(mounts, "/sys"),
         devices=device_nodes() if every_device else (),
-        store_type=_store_type(settings.root, mounts),
+        store_type=_store_type(settings.root),
         mqueue=any(mount.target == "/dev/mqueue" for mount in mounts),
     )
 
 
-def _store_type(root: str, mounts: Sequence[mountinfo.Mount]) -> str:
+# The rows of /proc/self/limits in the order of setrlimit(2)'s numbers (fs/proc/base.c, lnames).
+_LIMIT_COLUMN = 26
+
+
+def hard_limits() -> dict[int, int]:
+    """Returns this process's hard limits by resource number, -1 for unlimited (proc_pid_limits(5)).
+
+    The module `resource` would be a shared object to load, which costs ten times as much.
+    """
+    with open("/proc/self/limits", "rb") as file:
+        rows = file.read().splitlines()[1:]
+    hard = [row[_LIMIT_COLUMN:].split()[1] for row in rows]
+    return {number: -1 if value == b"unlimited" else int(value) for number, value in enumerate(hard)}
+
+
+def _store_type(root: str) -> str:
     try:
         if os.major(os.stat(root).st_dev):
             return ""
     except FileNotFoundError:
         return ""
-    mount = mountinfo.covering(mounts, os.path.realpath(root))
+    mount = mountinfo.covering(mountinfo.read(), os.path.realpath(root))
     return mount.fstype if mount else ""
 
 

@@ -85,8 +85,11 @@ def container_maps(settings: Settings, base: int | None) -> IdMaps:
     `base` is the first host id of the container's own range (`Ranges.take`); it is used only where `needs_range` is true.
     """
     maps = layer_maps(settings)
-    if maps.kind != "root-range" or base is None:
-        return maps
+    return maps if maps.kind != "root-range" or base is None else range_maps(base)
+
+
+def range_maps(base: int) -> IdMaps:
+    """Returns the maps of a container that has the range from `base` on to itself."""
     extent = ((0, base, RANGE_SIZE),)
     return IdMaps("root-range", extent, extent)
 

@@ -33,6 +33,19 @@ def read(path: str = "/proc/self/mountinfo") -> list[Mount]:
         return [Mount(line.rstrip("\n")) for line in file]
 
 
+def read_kernel_trees(path: str = "/proc/self/mountinfo") -> list[Mount]:
+    """Returns the mounts of `read` that are in /proc or /sys or /dev/mqueue, or are control groups: a host may have hundreds of
+    others, and a start asks for none of them.
+    """
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        lines = file.read().split("\n")
+    return [Mount(line) for line in lines if line and _is_kernels(line)]
+
+
+def _is_kernels(line: str) -> bool:
+    return line.split(" ", 5)[4].startswith(("/proc", "/sys", "/dev/mqueue")) or " - cgroup" in line
+
+
 def unescape(text: str) -> str:
     """Undoes the octal escapes of space, tab, newline and backslash."""
     if "\\" not in text:
