@@ -5,7 +5,7 @@
  *   2. wait until the keeper wrote the id maps and sends the idmapped clones
  *   3. not dumpable any more (hardening W4), and only then the first file of the container is touched
  *   4. the cgroup namespace, whose root is the cgroup joined in 1
- *   5. root of the user namespace: files that are made belong to it
+ *   5. root of the user namespace: files that are made belong to it; a session keyring of its own
  *   6. mounts do not travel back to the host
  *   7. slots that were not cloned are opened again in this mount namespace, before anything can hide their paths
  *   8. the plan's operations
@@ -14,6 +14,7 @@
 #include "container.h"
 
 #include <grp.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <string.h>
 #include <sched.h>
@@ -131,6 +132,14 @@ static void become_root(struct container *self)
         fail(LAUNCH, "user_namespace", errno, NULL, "user 0");
 }
 
+/* A session keyring outlives changes of ids and namespaces, and who has it may read the caller's keys (session-keyring(7)).
+ * EPERM comes from a filter that the program inherits too. */
+static void leave_keyring(void)
+{
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && errno != EPERM)
+        fail(LAUNCH, "keyring", errno, NULL, "of the session");
+}
+
 /* Slave: what the host mounts below a bind with propagation arrives, nothing goes back (mount_namespaces(7)). */
 static void part_from_host(struct container *self)
 {
@@ -172,6 +181,7 @@ void container_main(struct run *run, int connection)
     if ((flags & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) != 0)
         fail(LAUNCH, "namespaces", errno, NULL, "of cgroups");
     become_root(&self);
+    leave_keyring();
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of ids clears it (prctl(2)) */
     prctl(PR_SET_DUMPABLE, 0);
     umask(0022);

@@ -1,0 +1,69 @@
+"""Attacks that once succeeded, by programs, images and other users; each with a twin that shows the attack would be seen."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.command import command_under_test
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.command import Command
+
+
+@pytest.fixture
+def image(estiba: Command, alpine_tar: Path) -> str:
+    estiba("import", str(alpine_tar), "base")
+    return "base"
+
+
+# --- the caller's session keyring -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`keys COMMAND...` runs a command in a session that has a key; `keys` alone prints that key's payload, or an errno."""
+    folder = tmp_path_factory.mktemp("keys")
+    folder.chmod(0o755)
+    (folder / "keys.c").write_text(r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+/* linux/keyctl.h, which musl has not */
+enum { JOIN_SESSION_KEYRING = 1, SEARCH = 10, READ = 11, SESSION_KEYRING = -3 };
+int main(int count, char **words)
+{
+    char data[64];
+    if (count > 1) {
+        syscall(SYS_keyctl, JOIN_SESSION_KEYRING, NULL);
+        syscall(SYS_add_key, "user", "estiba-test", "treasure", 8, SESSION_KEYRING);
+        execvp(words[1], words + 1);
+        return 1;
+    }
+    long key = syscall(SYS_keyctl, SEARCH, SESSION_KEYRING, "user", "estiba-test", 0);
+    long size = key < 0 ? -1 : syscall(SYS_keyctl, READ, key, data, sizeof data, 0);
+    if (size < 0)
+        printf("errno %d\n", errno);
+    else
+        printf("%.*s\n", (int)size, data);
+    return 0;
+}
+""")
+    subprocess.run(["musl-gcc", "-static", "-o", str(folder / "keys"), str(folder / "keys.c")], check=True)
+    return folder / "keys"
+
+
+@pytest.mark.parametrize("option", ["--privileged", "--security-opt=seccomp=unconfined"])
+def test_keys_of_the_session_stay_outside(image: str, keys: Path, estiba: Command, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.setenv("ESTIBA_UNDER_TEST", " ".join([str(keys), *command_under_test()]))
+    assert estiba("run", "--rm", option, "-v", f"{keys}:/keys:ro", image, "/keys").stdout == "errno 126\n"  # ENOKEY
+
+
+def test_keys_of_the_session_are_seen_by_a_child(keys: Path) -> None:
+    assert subprocess.run([keys, keys], capture_output=True, text=True, check=True).stdout == "treasure\n"
