@@ -51,12 +51,16 @@ static const char *find_hint(const char *step, int error)
     return NULL;
 }
 
-/* A record is one line, and what it quotes may come from an image: control characters become question marks. */
+/* A record is one line, and what it quotes may come from an image: control characters become question marks, also those from
+ * U+0080 to U+009F (ECMA-48, 5.3), of which U+009B begins a sequence as ESC [ does. */
 static void sanitize(char *text)
 {
-    for (; *text != '\0'; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = '?';
+    for (unsigned char *at = (unsigned char *)text; *at != '\0'; at++) {
+        if (*at == 0xc2 && (at[1] & 0xe0) == 0x80)
+            at[1] = *at = '?';
+        else if (*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    }
 }
 
 void fail(enum kind kind, const char *step, int error, const char *hint, const char *format, ...)

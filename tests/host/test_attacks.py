@@ -67,3 +67,19 @@ def test_keys_of_the_session_stay_outside(image: str, keys: Path, estiba: Comman
 
 def test_keys_of_the_session_are_seen_by_a_child(keys: Path) -> None:
     assert subprocess.run([keys, keys], capture_output=True, text=True, check=True).stdout == "treasure\n"
+
+
+# --- what an image says to the terminal -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sequence", ["\\u009b31m", "\\u001b[31m", "\\u0007", "\\u007f"])
+def test_command_of_an_image_controls_no_terminal(estiba: Command, alpine_tar: Path, sequence: str) -> None:
+    estiba("import", "--change", f'CMD ["no{sequence}such"]', str(alpine_tar), "speaks")
+    text = estiba("run", "--rm", "speaks", status=127).stderr
+    assert "no?" in text
+    assert text.replace("\n", "").isprintable()
+
+
+def test_command_of_an_image_is_told_in_its_own_letters(estiba: Command, alpine_tar: Path) -> None:
+    estiba("import", "--change", 'CMD ["año\u00a0Â漢"]', str(alpine_tar), "speaks")
+    assert "año\u00a0Â漢" in estiba("run", "--rm", "speaks", status=127).stderr
