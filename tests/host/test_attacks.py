@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from estiba.config.settings import Settings
+from estiba.engine import records
+from estiba.errors import PermissionDenied
+from estiba.store.layout import Store
 from tests.support.command import command_under_test
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.command import Command
+
+HELD_BY_NOBODY = "b" * 64
 
 
 @pytest.fixture
@@ -83,3 +90,39 @@ def test_command_of_an_image_controls_no_terminal(estiba: Command, alpine_tar: P
 def test_command_of_an_image_is_told_in_its_own_letters(estiba: Command, alpine_tar: Path) -> None:
     estiba("import", "--change", 'CMD ["año\u00a0Â漢"]', str(alpine_tar), "speaks")
     assert "año\u00a0Â漢" in estiba("run", "--rm", "speaks", status=127).stderr
+
+
+# --- the folder of volatile state -------------------------------------------------------------------------------------------
+
+
+def plant(runtime: Path, victim: Path) -> None:
+    """A record of a dead container whose folder is the victim's."""
+    (runtime / "live").mkdir(parents=True)
+    lines = f"creator 1 0\nfolder {victim}\nname {victim}/none\ntrash {runtime}\nremove 1\n"
+    (runtime / "live" / HELD_BY_NOBODY).write_text(lines)
+
+
+@pytest.mark.parametrize("trap", ["open", "link"])
+def test_records_that_others_may_write_are_not_obeyed(tmp_path: Path, trap: str) -> None:
+    runtime, real = tmp_path / "run" / "estiba", tmp_path / "real"
+    plant(real if trap == "link" else runtime, tmp_path / "precious")
+    if trap == "link":
+        runtime.parent.mkdir()
+        real.chmod(0o700)
+        runtime.symlink_to(real)
+    else:
+        runtime.chmod(0o777)
+    settings = Settings(uid=os.geteuid(), root=str(tmp_path / "root"), runtime_dir=str(runtime), config_dir=str(tmp_path))
+    with pytest.raises(PermissionDenied, match="0700"):
+        Store.open(settings)
+
+
+def test_records_of_ones_own_are_obeyed(tmp_path: Path) -> None:
+    runtime, victim = tmp_path / "run" / "estiba", tmp_path / "precious"
+    victim.mkdir()
+    plant(runtime, victim)
+    runtime.chmod(0o700)
+    settings = Settings(uid=os.geteuid(), root=str(tmp_path / "root"), runtime_dir=str(runtime), config_dir=str(tmp_path))
+    Store.open(settings)
+    assert records.sweep(settings) == [HELD_BY_NOBODY]
+    assert not victim.exists()

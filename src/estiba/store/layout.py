@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estiba.config.settings import checked_folder
 from estiba.errors import DataLoss, FailedPrecondition, PermissionDenied
 from estiba.linux.locks import Lock, check_order
 from estiba.oci.digest import algorithm_of, hex_of
@@ -53,8 +54,8 @@ class Store:
     def open(cls, settings: Settings) -> Store:
         """The store of `settings`, made when it is not there.
 
-        Raises PermissionDenied when it is another user's or open to others, FailedPrecondition when it is newer than this program
-        or the folder holds something else, DataLoss when its version cannot be read.
+        Raises PermissionDenied when it or the folder of volatile state is another user's or open to others, FailedPrecondition when
+        it is newer than this program or the folder holds something else, DataLoss when its version cannot be read.
         """
         store = cls(settings.root, settings.runtime_dir, settings.default_registry)
         try:
@@ -69,6 +70,7 @@ class Store:
             raise FailedPrecondition(f"cannot open store {store.root}: it is not a folder") from None
         if not os.path.isdir(store.runtime):  # volatile: a restart of the machine takes it away
             _make_runtime_dir(store.runtime)
+        checked_folder(store.runtime, os.geteuid())  # what its records name is removed: nobody else may write them
         if settings.debug:
             check_order(True)
         return store
