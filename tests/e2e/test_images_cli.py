@@ -87,6 +87,16 @@ def test_prune(estiba: Command, base: str) -> None:
     assert "Total reclaimed space: 0B" not in said
 
 
+def test_system_prune_takes_containers_that_have_ended(estiba: Command, base: str) -> None:
+    estiba("run", "hello")
+    assert "removes containers that have ended" in estiba("rmi", "hello", status=1).stderr
+    estiba("system", "prune", "-f", "--filter", "until=1h")
+    assert json.loads(estiba("system", "df", "--format", "json").stdout.splitlines()[1])["TotalCount"] == "1"
+    assert estiba("system", "prune", "-f").stdout.startswith("Deleted Containers:\n")
+    estiba("rmi", "hello")
+    assert base in estiba("images", "-q", "--no-trunc").stdout
+
+
 def archive(path: Path, members: dict[str, bytes]) -> str:
     with tarfile.open(path, "w") as file:
         for name, data in members.items():

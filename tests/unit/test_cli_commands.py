@@ -133,10 +133,15 @@ def test_restart_no_is_dockers_default() -> None:
         (["imags"], "estiba: cannot parse 'estiba': unknown command 'imags'\nhint: did you mean 'estiba images'?\n"),
         (["image", "lss"], "estiba: cannot parse 'estiba image': unknown command 'lss'\nhint: did you mean 'estiba image ls'?\n"),
         (["q\x1b[2J"], "estiba: cannot parse 'estiba': unknown command 'q\\x1b[2J'\nhint: see 'estiba --help'\n"),
+        (["ps", "-a"], "estiba: cannot run 'estiba ps': estiba has no such command yet\nhint: see 'estiba --help' for those it has\n"),
         (["--rot", "x"], "estiba: cannot parse 'estiba': unknown flag --rot\nhint: did you mean --root?\n"),
         (
             ["run"],
             "estiba: cannot parse 'estiba run': it needs at least 1 argument: IMAGE [COMMAND] [ARG...]\nhint: see 'estiba run --help'\n",
+        ),
+        (
+            ["run", "--memory", "1q", "x"],
+            "estiba: cannot use --memory '1q': not a size\nhint: a number with b, k, m or g, for example 512m\n",
         ),
         (["run", "--memory", "1", "x"], "estiba: cannot use --memory '1': at least 6 MiB\n"),
         (["image", "-x"], "estiba: cannot parse 'estiba image': unknown flag '-x'\nhint: see 'estiba image --help'\n"),

@@ -1,10 +1,15 @@
-"""`image prune`: images that nobody names, or with `all` that no container uses, and the content that then nothing needs."""
+"""`image prune`: images that nobody names, or with `all` that no container uses, and the content that then nothing needs.
+`system prune`: before that, the containers that have ended.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from estiba.config.settings import Settings
+from estiba.engine import containers as ended
+from estiba.engine.df import tree_size
 from estiba.engine.image_filters import image_filter
 from estiba.engine.rmi import Removed, collected
 from estiba.engine.units import human_size
@@ -49,3 +54,18 @@ def prune(store: Store, *, all: bool = False, filters: Sequence[str] = ()) -> Pr
         removed += [Removed("Deleted", str(image_id)) for image_id in gone.deleted]
     freed = gc.collect(store)
     return Pruned(removed + collected(freed), freed.size)
+
+
+def prune_containers(store: Store, settings: Settings) -> Pruned:
+    """Removes the containers that have ended, with what they wrote. Raises DataLoss when a container's state cannot be read."""
+    removed, freed = [], 0
+    for container in ended.list_containers(store):
+        if container.status != "exited":
+            continue
+        size = tree_size(container.folder)
+        try:
+            removed.append(Removed("Deleted", ended.remove(store, settings, container.id)))
+        except NotFound:  # another command was faster
+            continue
+        freed += size
+    return Pruned(removed, freed)

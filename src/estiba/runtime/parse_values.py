@@ -60,7 +60,7 @@ def size(flag: str, text: str, *, minimum: int) -> int:
     number = text.rstrip("bBiIkKmMgGtTpP")
     unit = text[len(number) :].lower()
     unit = unit if unit in ("", "b") else unit.removesuffix("b").removesuffix("i")
-    if unit not in _UNITS:
+    if unit not in _UNITS or number[-1:].isalpha():
         raise refuse(flag, text, "not a size", hint="a number with b, k, m or g, for example 512m")
     if "." in number:
         result = decimal(flag, number, 9) * _UNITS[unit] // 10**9

@@ -252,7 +252,7 @@ def remove(store: Store, name: str, *, force: bool = False) -> Removed:
     if user is not None and not force:
         raise Conflict(
             f"cannot remove image {name[:200]!r}: container {user.id[:12]} stands on it",
-            hint="remove the container first, or use --force",
+            hint="'estiba system prune' removes containers that have ended; --force takes the name alone",
         )
     with store.using():
         if user is not None:
