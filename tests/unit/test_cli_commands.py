@@ -134,6 +134,10 @@ def test_restart_no_is_dockers_default() -> None:
         (["image", "lss"], "estiba: cannot parse 'estiba image': unknown command 'lss'\nhint: did you mean 'estiba image ls'?\n"),
         (["q\x1b[2J"], "estiba: cannot parse 'estiba': unknown command 'q\\x1b[2J'\nhint: see 'estiba --help'\n"),
         (["ps", "-a"], "estiba: cannot run 'estiba ps': estiba has no such command yet\nhint: see 'estiba --help' for those it has\n"),
+        (
+            ["container", "ls"],
+            "estiba: cannot run 'estiba container ls': estiba has no such command yet\nhint: see 'estiba --help' for those it has\n",
+        ),
         (["--rot", "x"], "estiba: cannot parse 'estiba': unknown flag --rot\nhint: did you mean --root?\n"),
         (
             ["run"],

@@ -68,10 +68,13 @@ VERBS: dict[str, str | dict[str, str]] = {
 }
 
 # Docker's words for what is not here yet: answered by one line, not taken for a typing error.
-NOT_YET = (
-    "attach build builder buildx commit compose cp create diff events exec export kill logs manifest network pause plugin port ps "
-    "rename restart rm search start stats stop top unpause update volume wait"
-).split()
+_NOT_YET = {
+    "": "attach build builder buildx commit compose cp create diff events exec export kill logs manifest network pause plugin port ps "
+    "rename restart rm search start stats stop top unpause update volume wait",
+    "container": "attach commit cp create diff exec export inspect kill list logs ls pause port prune ps rename restart rm start stats "
+    "stop top unpause update wait",
+    "image": "build",
+}
 
 GROUPS = {
     "container": "Manage containers",
@@ -136,7 +139,7 @@ def find(words: Sequence[str]) -> tuple[Command | str, list[str]]:
 
 def _unknown_verb(path: str, word: str, table: Mapping[str, object]) -> EstibaError:
     said = f"estiba {path}".rstrip()
-    if word in NOT_YET and path in ("", "container"):
+    if word in _NOT_YET.get(path, "").split():
         return NotImplemented(f"cannot run '{said} {word}': estiba has no such command yet", hint="see 'estiba --help' for those it has")
     near = nearest(word, [known for known in table if known[0] != "_"])
     kind = "flag" if word[:1] == "-" else "command"
