@@ -35,7 +35,7 @@ KEYS = {
 }
 _CONFIG_MAX = 1024 * 1024
 #: The folder of last resort, without the user's number: anybody may have made it, so it is checked.
-TEMPORARY = "/tmp/estiba-"  # noqa: S108
+TEMPORARY = "/tmp/estiba-"  # noqa: S108 - a folder of ours, whose owner is checked
 _TEXTS = {
     "path": "an absolute path",
     "host": "a registry's HOST[:PORT] with a dot, a colon or the name localhost",
