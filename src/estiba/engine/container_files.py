@@ -22,7 +22,7 @@ _FILE_LIMIT = 1024 * 1024
 
 
 def hosts(options: RunOptions) -> str:
-    """The text of hosts(5): the host's with the host's network, else local names and the container's own."""
+    """The text of /etc/hosts: the host's with the host's network, else local names and the container's own."""
     text = _host_file("/etc/hosts") if options.network == "host" else f"{_LOCAL}127.0.1.1\t{options.hostname}\n"
     for name, address in options.add_hosts:
         if address == "host-gateway":

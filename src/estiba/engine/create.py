@@ -21,6 +21,7 @@ from estiba.oci.strict_json import dumps
 from estiba.runtime.compile import Bindings, compile_plan
 from estiba.runtime.options import MountRequest
 from estiba.runtime.spec import build_spec, mappings
+from estiba.store.layer_ids import highest_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from estiba.config.settings import Settings
     from estiba.engine.resolve import Stack
     from estiba.linux.facts import HostFacts
+    from estiba.linux.idmap import IdMaps
     from estiba.oci.digest import DiffID
     from estiba.plan.ops import Op
     from estiba.runtime.options import RunOptions
@@ -94,7 +96,7 @@ class Draft:
         self.facts = self._facts()
         _check_store(self.facts, settings)
         self.spec = build_spec(stack.config, options, self.facts)
-        lowers = _lowers(store, stack, self.spec)
+        lowers = _lowers(store, stack, self.spec, self.facts.maps)
         self.groups = self.facts.cgroups.groups(self.record.id, self.spec["linux"]["resources"])
         self.record.cgroups = [group.path for group in self.groups]
         self.bindings = Bindings(self.facts.maps)
@@ -241,17 +243,26 @@ def _check_store(machine: HostFacts, settings: Settings) -> None:
         )
 
 
-def _lowers(store: Store, stack: Stack, spec: dict[str, Any]) -> list[str]:
-    """Returns the layers beneath the store's layers folder, topmost first."""
+def _lowers(store: Store, stack: Stack, spec: dict[str, Any], maps: IdMaps) -> list[str]:
+    """Returns the layers beneath the store's layers folder, topmost first.
+
+    Raises CommandNotFound for an image without layers, DataLoss for a layer that is not there, FailedPrecondition for one with files
+    of owners that the container does not have.
+    """
     if not stack.layers:
         program = spec["process"]["args"][0]
         raise CommandNotFound(f"cannot execute {program}: the image {stack.reference} has no layers")
+    room = sum(int(line.split(" ")[2]) for line in maps.uid_map)
     lowers = []
     for diff_id in _unique(stack.layers):
-        path = f"{hex_of(diff_id)}/fs"
-        if not os.access(f"{store.layers}/{path}", os.F_OK):
+        highest = highest_id(store, diff_id)
+        if highest is None:
             raise DataLoss(f"cannot run {stack.reference}: layer {diff_id} is missing from the store", hint="estiba system check --repair")
-        lowers.append(path)
+        if highest >= room and maps.kind != "single" and "uidMappings" in spec["linux"]:
+            from estiba.engine.bind_errors import cannot_map
+
+            raise cannot_map(store, diff_id, stack.reference, room)
+        lowers.append(f"{hex_of(diff_id)}/fs")
     lowers.reverse()
     return lowers
 
