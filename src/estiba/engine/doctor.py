@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from estiba.config.settings import Settings, load
 from estiba.engine import hello, records
@@ -107,9 +106,9 @@ def _container(settings: Settings) -> Finding:
         return Finding("container", False, error.message, error.hint or "", needed=True)
     if code == 0:
         return Finding("container", True, "namespaces, id maps, overlay and filter: a container ran", needed=True)
-    step = re.search(r"container: (\w+)", said)
+    step = said.partition("container: ")[2].partition(" ")[0]
     reason = said.splitlines()[0] if said else f"a container ended with {code}"
-    return Finding("container", False, reason, _REMEDIES.get(step[1], "") if step else "", needed=True)
+    return Finding("container", False, reason, _REMEDIES.get(step, ""), needed=True)
 
 
 def _try(store: Store, settings: Settings) -> tuple[int, str]:
