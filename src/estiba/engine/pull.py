@@ -24,7 +24,7 @@ from estiba.oci.platform import Platform, host_platform, matches, parse_platform
 from estiba.oci.reference import Reference, parse_reference
 from estiba.registry.client import Registry
 from estiba.registry.credentials import Credentials
-from estiba.store import blobs, images, layers, references
+from estiba.store import blobs, gc, images, layers, references
 from estiba.store.images import Image
 from estiba.store.layout import Store
 
@@ -85,6 +85,7 @@ class _Pull:
         self._stop = threading.Event()
 
     def pull(self, reference: Reference) -> Image:
+        gc.sweep(self.store)  # what a killed pull has left is in the way of this one, when the disk is small
         with self.store.using():
             return self._pull(reference)
 
@@ -191,8 +192,9 @@ class _Pull:
         if not missing:
             return False
         with ThreadPoolExecutor(self.settings.parallel_downloads, "pull") as pool:
-            jobs = [pool.submit(self._layer, repository, *item) for item in missing.items()]
+            jobs: list[Future[None]] = []
             try:
+                jobs += (pool.submit(self._layer, repository, *item) for item in missing.items())
                 self._await(jobs)
             except BaseException:  # also KeyboardInterrupt: the threads must end before the store is let go
                 self._stop.set()

@@ -12,7 +12,7 @@ import hashlib
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, cast
 
 from estiba import errors
@@ -106,8 +106,9 @@ class _Push:
         self._progress.done(reference.tag or "", f"Pushing to {reference.name}")
         pairs = dict(zip(manifest.layers, image.layers, strict=True))
         with ThreadPoolExecutor(self._settings.parallel_downloads, "push") as pool:
-            jobs = [pool.submit(self._layer, repository, descriptor, diff_id) for descriptor, diff_id in pairs.items()]
+            jobs: list[Future[Descriptor]] = []
             try:
+                jobs += (pool.submit(self._layer, repository, descriptor, diff_id) for descriptor, diff_id in pairs.items())
                 sent = {descriptor.digest: job.result() for descriptor, job in zip(pairs, jobs, strict=True)}
             except BaseException:  # also KeyboardInterrupt
                 self._registry.cancel()
