@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,9 +19,10 @@ from estiba.store.layout import Store
 from tests.support.command import command_under_test
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.support.command import Command
+    from tests.support.users import User
 
 HELD_BY_NOBODY = "b" * 64
 
@@ -90,6 +95,38 @@ def test_command_of_an_image_controls_no_terminal(estiba: Command, alpine_tar: P
 def test_command_of_an_image_is_told_in_its_own_letters(estiba: Command, alpine_tar: Path) -> None:
     estiba("import", "--change", 'CMD ["año\u00a0Â漢"]', str(alpine_tar), "speaks")
     assert "año\u00a0Â漢" in estiba("run", "--rm", "speaks", status=127).stderr
+
+
+# --- set-uid programs of images, on the host ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_root(tmp_path: Path, estiba: Command) -> Iterator[Path]:
+    """A store in a folder that was there before, with its usual mode; it holds a set-uid program."""
+    archive = tmp_path / "layer.tar"
+    program = tarfile.TarInfo("id")
+    program.mode, content = 0o4755, Path("/usr/bin/id").read_bytes()
+    program.size = len(content)
+    with tarfile.open(archive, "w") as target:
+        target.addfile(program, io.BytesIO(content))
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        estiba("import", str(archive), "setuid", ESTIBA_ROOT=name)
+        yield root
+
+
+def test_setuid_program_of_an_image_is_out_of_reach(open_root: Path, user_without_subids: User) -> None:
+    (program,) = open_root.glob("layers/*/fs/id")
+    assert program.stat().st_mode & 0o4001
+    assert "ermission denied" in user_without_subids.run("sh", "-c", f"{program} -u", status=126).stderr
+
+
+def test_setuid_program_of_an_image_is_reached_in_an_open_store(open_root: Path, user_without_subids: User, estiba: Command) -> None:
+    (program,) = open_root.glob("layers/*/fs/id")
+    open_root.chmod(0o711)
+    assert user_without_subids.run("sh", "-c", f"{program} -u").stdout == f"{os.geteuid()}\n"
+    assert "other users may enter" in estiba("images", status=None, ESTIBA_ROOT=str(open_root)).stderr
 
 
 # --- the folder of volatile state -------------------------------------------------------------------------------------------

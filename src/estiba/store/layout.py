@@ -59,9 +59,14 @@ class Store:
         """
         store = cls(settings.root, settings.runtime_dir, settings.default_registry)
         try:
-            _check_owner(store.root)
+            mode = _check_owner(store.root)
             with open(store.images + "/oci-layout", "rb") as file:
                 _check_version(file.read(4097), store.root)
+            if mode & 0o077:
+                raise PermissionDenied(
+                    f"cannot open store {store.root}: other users may enter it, and run the set-uid programs of images",
+                    hint=f"chmod 700 {store.root}",
+                )
         except FileNotFoundError:
             _create(store)
         except PermissionError as error:
@@ -96,12 +101,14 @@ class Store:
 _OTHER_ROOT = "use the store's owner, or choose another store with --root or ESTIBA_ROOT"
 
 
-def _check_owner(root: str) -> None:
+def _check_owner(root: str) -> int:
+    """The mode of the store's folder, which is ours and which nobody else may write to."""
     status = os.stat(root)
     if status.st_uid != os.geteuid():
         raise PermissionDenied(f"cannot open store {root}: it belongs to user {status.st_uid}", hint=_OTHER_ROOT)
     if status.st_mode & 0o022:
         raise PermissionDenied(f"cannot open store {root}: other users may write to it", hint=f"chmod 700 {root}")
+    return status.st_mode
 
 
 def _check_version(data: bytes, root: str) -> None:
@@ -138,6 +145,7 @@ def _create(store: Store) -> None:
             except FileExistsError:
                 pass
         _check_owner(store.root)
+        os.chmod(store.root, 0o700)  # a folder that was there: layers hold set-uid programs with their owners
         for part in (os.path.dirname(store.root), store.root, store.images, store.blobs, store.containers):
             sync_folder(part)
     except OSError as error:
