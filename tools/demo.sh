@@ -10,9 +10,12 @@ alpine_folder=$here/../shared/images
 folder=$(mktemp -d "${TMPDIR:-/var/tmp}/estiba-demo.XXXXXX")
 chmod 755 "$folder"
 mkdir -m 700 "$folder/run"
-# Nothing of the caller's own: neither store nor configuration.
-export ESTIBA_ROOT="$folder/root" XDG_RUNTIME_DIR="$folder/run" ESTIBA_CONFIG="$folder/config.json"
-echo '{}' >"$ESTIBA_CONFIG"
+# The caller's store is not touched; his configuration says which registry an image comes from, and nothing else is asked of it.
+export ESTIBA_ROOT="$folder/root" XDG_RUNTIME_DIR="$folder/run"
+if [ -z "$image" ]; then
+    export ESTIBA_CONFIG="$folder/config.json"
+    echo '{}' >"$ESTIBA_CONFIG"
+fi
 
 finish() {
     status=$?
