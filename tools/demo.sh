@@ -59,7 +59,7 @@ fi
 
 say "3. Two images, laid on each other without copying a layer"
 show image from-host tools /usr/bin/getconf /usr/bin/nproc
-show image stack -t stacked tools "$base"
+show image stack -t stacked "$base" tools
 
 say "4. The images, taken apart into layers: who stands on what"
 show image tree
