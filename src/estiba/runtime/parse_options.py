@@ -367,7 +367,7 @@ def group_add(options: RunOptions, text: str) -> None:
 
 
 # sysctl(8) names below which a name belongs to a namespace of the container (Docker's list, and user.* of ours).
-_SYSCTLS = ("kernel.shm", "kernel.msg", "fs.mqueue.", "net.")
+_SYSCTLS = ("kernel.shm", "kernel.msg", "fs.mqueue.", "net.", "net/")
 
 
 def sysctl(options: RunOptions, text: str) -> None:

@@ -273,7 +273,7 @@ def _sysctls(options: RunOptions, facts: HostFacts) -> dict[str, str]:
             hint="start the outer one with --security-opt systempaths=unconfined",
         )
     for name, value in options.sysctls.items():
-        kind = "network" if name.startswith("net.") else "uts" if name == "kernel.domainname" else "ipc"
+        kind = "network" if name.startswith(("net.", "net/")) else "uts" if name == "kernel.domainname" else "ipc"
         if kind not in namespaces(options):
             raise InvalidArgument(f"cannot set sysctl {name}: the {kind} namespace is the host's")
         values[name] = value
