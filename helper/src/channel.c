@@ -65,9 +65,10 @@ ssize_t channel_receive(int fd, struct message *message, void *data, size_t size
         header.msg_control = control.data;
         header.msg_controllen = sizeof control.data;
     }
+    /* ECONNRESET comes once, when the other side went with something unread, and before what it sent last. */
     do
         n = recvmsg(fd, &header, flags | MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     if (n < 0)
         return -1;
     if (descriptors != NULL)

@@ -53,7 +53,7 @@ static void restore_terminal(struct run *run)
     }
 }
 
-void client_drop(struct monitor *monitor, unsigned index)
+static void client_drop(struct monitor *monitor, unsigned index)
 {
     struct client_state *client = &monitor->clients[index];
 
@@ -161,8 +161,9 @@ void clients_deliver(struct monitor *monitor, struct stream *stream)
             client->blocked &= ~(1u << stream->number);
         } else if (errno == EAGAIN || errno == ENOBUFS) {
             client->blocked |= 1u << stream->number;
-        } else {
-            client_drop(monitor, i);
+        } else { /* gone; but what it said last (MESSAGE_BROKEN) may still be unread */
+            stream->waiting &= ~(1u << i);
+            client->blocked = 0;
         }
     }
 }
@@ -174,15 +175,6 @@ void clients_tell(struct monitor *monitor, const struct message *message, const 
         if (fd < 0)
             continue;
         /* Only the client that started the container is worth waiting for: its exit status hangs on it. */
-        if (channel_send(fd, message, data, size, NULL, i == 0 ? 0 : MSG_DONTWAIT) != 0)
-            client_drop(monitor, i);
+        channel_send(fd, message, data, size, NULL, i == 0 ? 0 : MSG_DONTWAIT);
     }
-}
-
-bool clients_any(const struct monitor *monitor)
-{
-    for (unsigned i = 0; i < MAX_CLIENTS; i++)
-        if (monitor->clients[i].fd >= 0)
-            return true;
-    return false;
 }

@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "base.h"
 #include "cgroup.h"
@@ -105,10 +106,15 @@ static void note_death(int number)
 static void take_orphans(void)
 {
     struct sigaction action = {.sa_handler = note_death, .sa_flags = SA_NOCLDSTOP};
+    sigset_t deaths;
+
     sigaction(SIGCHLD, &action, NULL);
+    sigemptyset(&deaths);
+    sigaddset(&deaths, SIGCHLD); /* comes while the monitor waits (ppoll(2)), so that none is missed */
+    sigprocmask(SIG_BLOCK, &deaths, NULL);
 }
 
-/* All but the program itself, whose status is taken through its pidfd. One that dies just before poll(2) waits for the next. */
+/* All but the program itself, whose status is taken through its pidfd. */
 static void reap_orphans(const struct run *run)
 {
     siginfo_t info = {0};
@@ -279,12 +285,14 @@ static void watch(const struct monitor *self, struct pollfd fds[POLLED])
     for (unsigned i = 0; i < MAX_CLIENTS; i++) {
         const struct client_state *client = &self->clients[i];
         short events = (short)((client->stalled ? 0 : POLLIN) | (client->blocked ? POLLOUT : 0));
-        fds[CLIENTS + i] = (struct pollfd){.fd = client->fd, .events = events};
+        fds[CLIENTS + i] = (struct pollfd){.fd = events ? client->fd : -1, .events = events};
     }
 }
 
 static void turn(struct monitor *self)
 {
+    static const struct timespec at_once = {0}, retry = {.tv_nsec = 100 * 1000 * 1000}; /* a full disk may have room again */
+    static const sigset_t none;
     struct run *run = self->run;
     struct pollfd fds[POLLED];
     bool waiting = run->phase != EXITED || self->streams[0].held > 0 || self->streams[1].held > 0;
@@ -292,7 +300,7 @@ static void turn(struct monitor *self)
     if (child_died)
         reap_orphans(run);
     watch(self, fds);
-    if (poll(fds, POLLED, self->log_blocked ? 100 : waiting ? -1 : 0) < 0)
+    if (ppoll(fds, POLLED, self->log_blocked ? &retry : waiting ? NULL : &at_once, &none) < 0)
         return;
     if (fds[LISTENER].revents & POLLIN)
         clients_accept(self);

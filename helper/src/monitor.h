@@ -25,7 +25,6 @@ struct monitor {
 
 void clients_open(struct monitor *monitor);
 void clients_accept(struct monitor *monitor);
-void client_drop(struct monitor *monitor, unsigned index);
 /* Reads one message of the client. */
 void client_read(struct monitor *monitor, unsigned index);
 /* Tells clients how much of their input reached the program. */
@@ -34,7 +33,6 @@ void clients_acknowledge(struct monitor *monitor);
 void clients_deliver(struct monitor *monitor, struct stream *stream);
 /* Sends a message to all clients, and waits a while for the slow. */
 void clients_tell(struct monitor *monitor, const struct message *message, const void *data, size_t size);
-bool clients_any(const struct monitor *monitor);
 
 void monitor_signal(struct monitor *monitor, int number);
 void monitor_resize(struct monitor *monitor, uint32_t size);

@@ -53,50 +53,60 @@ static void make_empty(void)
         fail(LAUNCH, "overlay", errno, NULL, "an empty layer");
 }
 
-#ifndef FORCE_NO_LOWERDIR_PLUS
+static int create(int fs)
+{
+#ifdef FORCE_NO_LOWERDIR_PLUS /* a build for the tests of the fallback: as Linux 6.1 does */
+    (void)fs;
+    errno = EINVAL;
+    return -1;
+#else
+    return sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+#endif
+}
+
 /* Each layer by a path of its own, relative to the working directory: no page to fit in, nothing to escape. Linux 6.1 takes the
  * option and fails when the file system is created; -1 then, as for any other reason that the other way may not have. */
-static int by_paths(struct container *self, const struct op *op, int *fs)
+static int by_paths(struct container *self, const struct op *op, int fs)
 {
     const char *position = NULL, *lower;
     uint32_t index = 0, upper = op->args.overlay.upper.u;
 
     enter(slot_tree(self, op->args.overlay.layers.u), "the layers");
     while ((lower = list_next(&op->args.overlay.lowers, &position, &index)) != NULL)
-        if (sys_fsconfig(*fs, FSCONFIG_SET_STRING, "lowerdir+", lower, 0) != 0)
+        if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir+", lower, 0) != 0)
             return -1;
     if (needs_empty(op)) {
         autoclose names = enter_names(self);
         make_empty();
-        if (sys_fsconfig(*fs, FSCONFIG_SET_STRING, "lowerdir+", "e", 0) != 0)
+        if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir+", "e", 0) != 0)
             return -1;
     }
     if (upper != NO_SLOT) {
         enter(slot_tree(self, upper), "the upper folder");
-        if (sys_fsconfig(*fs, FSCONFIG_SET_STRING, "upperdir", "upper", 0) != 0 ||
-            sys_fsconfig(*fs, FSCONFIG_SET_STRING, "workdir", "work", 0) != 0)
+        if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", "upper", 0) != 0 ||
+            sys_fsconfig(fs, FSCONFIG_SET_STRING, "workdir", "work", 0) != 0)
             return -1;
-        if (op->args.overlay.volatile_.u && sys_fsconfig(*fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) != 0)
+        if (op->args.overlay.volatile_.u && sys_fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) != 0)
             return -1;
     }
-    if (sys_fsconfig(*fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) != 0)
+    if (sys_fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) != 0)
         return -1;
-    return sys_fsconfig(*fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+    return create(fs);
 }
-#endif
 
-/* Mounts the slot's tree on the new folder `name` of the working directory. */
+/* Mounts the slot's tree on the new folder `name` of the working directory. Not what is mounted on it: when the other way was
+ * tried first, the helper's own mounts are stacked there. */
 static void place(struct container *self, uint32_t number, const char *name)
 {
     if (mkdir(name, 0700) != 0)
         fail(LAUNCH, "overlay", errno, NULL, "%s", name);
     autoclose target = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    autoclose mount = slot_mount(self, number, true);
+    autoclose mount = slot_mount(self, number, false);
     attach("overlay", mount, target, name);
 }
 
 /* One page of options for mount(2): the layers get names of a few characters, which are links in a scratch file system. */
-static void by_short_names(struct container *self, const struct op *op)
+static int by_short_names(struct container *self, const struct op *op)
 {
     static char options[4096];
     const char *position = NULL, *lower;
@@ -124,15 +134,16 @@ static void by_short_names(struct container *self, const struct op *op)
     if (upper != NO_SLOT)
         place(self, upper, "u");
     if (mkdir("root", 0700) != 0 || sys_mount("overlay", "root", "overlay", 0, options) != 0)
-        fail(LAUNCH, "overlay", errno, NULL, "%u layers", count);
+        return -1;
     self->root = open("root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return self->root;
 }
 
 static void set_root_flags(struct container *self, uint64_t flags)
 {
     struct mount_attr attributes = {.attr_set = flags};
 
-    if (self->root < 0 || (flags && sys_mount_setattr(self->root, "", AT_EMPTY_PATH, &attributes) != 0))
+    if (flags && sys_mount_setattr(self->root, "", AT_EMPTY_PATH, &attributes) != 0)
         fail(LAUNCH, "overlay", errno, NULL, "the container's root");
 }
 
@@ -140,18 +151,15 @@ void op_overlay(struct container *self, const struct op *op)
 {
     if (op->args.overlay.lowers.l.count > MAX_LAYERS)
         fail(LAUNCH, "overlay", E2BIG, NULL, "%u layers, the kernel stacks %d", op->args.overlay.lowers.l.count, MAX_LAYERS);
-#ifndef FORCE_NO_LOWERDIR_PLUS
     autoclose scratch = scratch_folder(self);
     autoclose fs = fs_open("overlay");
 
-    if (by_paths(self, op, &fs) == 0) {
+    if (by_paths(self, op, fs) == 0) {
         self->root = sys_fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)op->args.overlay.flags.q);
         attach("overlay", self->root, scratch, "the container's root");
         return;
     }
-    if (errno != EINVAL)
+    if (errno != EINVAL || by_short_names(self, op) < 0)
         fs_fail("overlay", fs, "the container's layers");
-#endif
-    by_short_names(self, op);
     set_root_flags(self, op->args.overlay.flags.q);
 }

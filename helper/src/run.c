@@ -181,5 +181,6 @@ int run_main(const struct plan *plan)
         run.client = connection[1];
         monitor_main(&run, false);
     }
+    close(connection[1]); /* or the end of the others could not be seen */
     return client_main(&run, connection[0]);
 }

@@ -27,33 +27,44 @@ static void set_status(struct run *run, int wait_status)
     run->exit_code = run->exit_signal ? 128 + run->exit_signal : WEXITSTATUS(wait_status);
 }
 
-/* Another process is its parent, and the status is known once that reaped it: POLLHUP of the pidfd. */
+enum { RUNS, ENDED, NOT_OURS };
+
+/* It stays a zombie: should the keeper be killed before it told, the monitor still finds it. */
+static int ask_as_parent(struct run *run)
+{
+    siginfo_t info = {0};
+
+    while (waitid((idtype_t)P_PIDFD, (id_t)run->program, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0)
+        if (errno != EINTR)
+            return NOT_OURS;
+    if (info.si_pid == 0)
+        return RUNS;
+    set_status(run, info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f);
+    return ENDED;
+}
+
+/* Also of a stranger's child, once its parent reaped it. */
 static bool ask_kernel(struct run *run)
 {
-    for (int i = 0; i < 200; i++) {
-        struct pidfd_exit_info info = {.mask = INFO_EXIT};
-        struct pollfd reaped = {.fd = run->program};
-        if (ioctl(run->program, GET_EXIT_INFO, &info) != 0 && errno != ESRCH)
-            return false;
-        if (info.mask & INFO_EXIT) {
-            set_status(run, info.exit_code);
-            return true;
-        }
-        poll(&reaped, 1, 10);
-    }
-    return false;
+    struct pidfd_exit_info info = {.mask = INFO_EXIT};
+
+    if (ioctl(run->program, GET_EXIT_INFO, &info) != 0 || (info.mask & INFO_EXIT) == 0)
+        return false;
+    set_status(run, info.exit_code);
+    return true;
 }
 
 bool take_exit_status(struct run *run)
 {
-    siginfo_t info = {0};
-
-    /* It stays a zombie: should the keeper be killed before it told, the monitor still finds it. */
-    while (waitid((idtype_t)P_PIDFD, (id_t)run->program, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0)
-        if (errno != EINTR)
-            return ask_kernel(run);
-    if (info.si_pid == 0)
-        return false;
-    set_status(run, info.si_code == CLD_EXITED ? (info.si_status & 0xff) << 8 : info.si_status & 0x7f);
-    return true;
+    /* A killed keeper closes its descriptors before its children get a new parent, and init(1) takes its time: two seconds. */
+    for (int i = 0; i < 200; i++) {
+        struct pollfd reaped = {.fd = run->program};
+        int found = ask_as_parent(run);
+        if (found != NOT_OURS)
+            return found == ENDED;
+        if (ask_kernel(run))
+            return true;
+        poll(&reaped, 1, 10);
+    }
+    return false;
 }
