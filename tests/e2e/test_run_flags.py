@@ -112,18 +112,18 @@ def test_ulimit(box: Command) -> None:
 def test_name_is_the_containers_and_is_refused_twice(
     estiba: Command, alpine_store: Path, remains: Remains, environment: dict[str, str]
 ) -> None:
-    root = {"ESTIBA_ROOT": str(alpine_store)}
+    root = str(alpine_store)
     words = [*command_under_test(), "run", "--rm", "-i", "--name", "twice", IMAGE, "sh", "-c", "echo up; cat"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment | root) as first:
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment | {"ESTIBA_ROOT": root}) as first:
         assert first.stdin is not None
         assert first.stdout is not None
         assert first.stdout.readline() == b"up\n"
         holder = os.readlink(alpine_store / "containers/names/twice")
-        refused = estiba("run", "--rm", "--name", "twice", IMAGE, "true", status=125, **root)
+        refused = estiba("run", "--rm", "--name", "twice", IMAGE, "true", status=125, ESTIBA_ROOT=root)
         assert holder[:12] in one_line(refused.stderr)
         first.stdin.close()
     assert first.returncode == 0
-    estiba("run", "--rm", "--name", "twice", IMAGE, "true", **root)
+    estiba("run", "--rm", "--name", "twice", IMAGE, "true", ESTIBA_ROOT=root)
     assert not remains.gone({holder})
 
 

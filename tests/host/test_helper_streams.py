@@ -172,7 +172,7 @@ def test_full_disk_holds_the_output_but_not_the_end(container: Container, tmp_pa
 
 # --- signals ---------------------------------------------------------------------------------------------------------------
 
-TRAPS = "for s in HUP INT QUIT TERM USR1 USR2 CONT WINCH TSTP; do trap \"echo $s\" $s; done; echo ready; while :; do sleep 0.01; done"
+TRAPS = 'for s in HUP INT QUIT TERM USR1 USR2 CONT WINCH TSTP; do trap "echo $s" $s; done; echo ready; while :; do sleep 0.01; done'
 
 
 @pytest.mark.parametrize("init", [False, True], ids=["plain", "init"])

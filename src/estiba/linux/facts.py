@@ -28,7 +28,7 @@ class HostFacts:
     the store's file system where it is one without a device (overlay, tmpfs, nfs), else empty.
     """
 
-    __slots__ = ("cgroups", "cpus", "devices", "maps", "mqueue", "store_type", "own_proc", "own_sys", "rlimits", "uid")
+    __slots__ = ("cgroups", "cpus", "devices", "maps", "mqueue", "own_proc", "own_sys", "rlimits", "store_type", "uid")
 
     def __init__(
         self,
