@@ -11,6 +11,8 @@ from estiba.store.layout import Store
 def cannot_bind(source: str, target: str, error: OSError) -> EstibaError:
     """Returns what to raise; a missing folder is not made as root behind the caller's back."""
     message = f"cannot mount {source} on {target}: {(error.strerror or 'it cannot be opened').lower()}"
+    if source.startswith("/dev/") and isinstance(error, FileNotFoundError):
+        return InvalidArgument(f"cannot use device {source}: there is no such device")
     if isinstance(error, PermissionError):
         return PermissionDenied(message)
     if isinstance(error, FileNotFoundError):

@@ -97,6 +97,10 @@ class Draft:
         _check_store(self.facts, settings)
         self.spec = build_spec(stack.config, options, self.facts)
         lowers = _lowers(store, stack, self.spec, self.facts.maps)
+        if "devices" in self.spec["linux"]["resources"]:
+            from estiba.engine.devices import complete_rules
+
+            complete_rules(self.spec["linux"]["resources"]["devices"])
         self.groups = self.facts.cgroups.groups(self.record.id, self.spec["linux"]["resources"])
         self.record.cgroups = [group.path for group in self.groups]
         self.bindings = Bindings(self.facts.maps)
@@ -217,6 +221,10 @@ def _complete(options: RunOptions, record: records.Record, store: Store, stack: 
     for path in options.label_files:
         options.labels = {**container_files.read_label_file(path), **options.labels}
     options.label_files = []
+    if options.devices:
+        from estiba.engine.devices import expand
+
+        options.devices = expand(options.devices)
     if options.volumes_from:
         from estiba.engine.volumes_from import add_volumes
 

@@ -10,8 +10,46 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from typing import Any
 
+from estiba.engine.bind_errors import cannot_bind
 from estiba.errors import InvalidArgument
+from estiba.linux.facts import device_nodes
+from estiba.runtime.mounts import HOST_TREES
+from estiba.runtime.options import Device
+
+
+def expand(devices: Iterable[Device]) -> list[Device]:
+    """Returns the devices with each folder (/dev/snd) replaced by the nodes below it.
+
+    Raises InvalidArgument for what is no device, and for a folder without any.
+    """
+    found: list[Device] = []
+    for device in devices:
+        try:
+            status = os.stat(device.source)
+        except OSError as error:
+            raise cannot_bind(device.source, device.target, error) from error
+        nodes = device_nodes(device.source) if stat.S_ISDIR(status.st_mode) else [device.source]
+        if not nodes or stat.S_ISREG(status.st_mode) or device.source in HOST_TREES:
+            raise InvalidArgument(f"cannot use device {device.source}: it is no device, and no folder of devices")
+        found += [Device(path, device.target + path.removeprefix(device.source), device.permissions) for path in nodes]
+    return found
+
+
+def complete_rules(rules: Iterable[dict[str, Any]]) -> None:
+    """Replaces the path of each rule by the device's type and numbers (runtime-spec, config-linux.md#allowed-device-list).
+
+    Raises InvalidArgument for a path that is no device.
+    """
+    for rule in rules:
+        source = rule.pop("path")
+        try:
+            status = os.stat(source)
+        except OSError as error:
+            raise cannot_bind(source, source, error) from error
+        kind = "c" if stat.S_ISCHR(status.st_mode) else "b"
+        rule |= {"type": kind, "major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev)}
 
 
 def make_node(source: str, path: str) -> None:

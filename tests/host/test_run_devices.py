@@ -1,0 +1,70 @@
+"""Devices of the host in root's containers: nodes with owners that exist inside, and no more access than was asked for."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Command
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root's containers get nodes of their own")
+
+SH = ("--", "sh", "-c")
+
+
+@pytest.fixture
+def private() -> str:
+    """A device of root alone (loop-control: character 10:237, which opening changes nothing of)."""
+    path = "/dev/loop-control"
+    assert stat.S_IMODE(os.stat(path).st_mode) & 0o007 == 0
+    return path
+
+
+def test_root_inside_opens_what_root_outside_may(box: Command, private: str) -> None:
+    status = os.stat(private)
+    script = f"stat -c '%u %g %t:%T' {private}; exec 3<>{private} && echo opened"
+    expected = [str(status.st_uid), str(status.st_gid), f"{os.major(status.st_rdev):x}:{os.minor(status.st_rdev):x}", "opened"]
+    assert box("--device", private, *SH, script).stdout.split() == expected
+
+
+def test_without_the_flag_there_is_no_device(box: Command, private: str) -> None:
+    assert box(*SH, f"exec 3<{private}", status=1).stdout == ""
+
+
+def test_another_user_inside_may_not(box: Command, private: str) -> None:
+    assert box("--device", private, "-u", "1000", *SH, f"exec 3<>{private}", status=1).stdout == ""
+
+
+@pytest.mark.parametrize(("permissions", "expected"), [("rw", "rw"), ("r", "r"), ("w", "w")])
+def test_permissions(box: Command, private: str, permissions: str, expected: str) -> None:
+    script = "(exec 3</dev/x) 2>/dev/null && printf r; (exec 3>/dev/x) 2>/dev/null && printf w; true"
+    assert box("--device", f"{private}:/dev/x:{permissions}", *SH, script).stdout == expected
+
+
+def test_permissions_of_one_device_are_not_those_of_another(box: Command, private: str) -> None:
+    assert box("--device", f"{private}:/dev/x:r", *SH, "echo x >/dev/null && echo written").stdout == "written\n"
+
+
+@pytest.mark.parametrize("text", ["/dev/no-such-device", "/dev/no-such-device:r", "/dev/shm"])
+def test_what_is_no_device_is_refused(box: Command, text: str) -> None:
+    refused = box("--device", text, "--", "true", status=125)
+    assert refused.stderr.startswith("estiba: cannot use ")
+
+
+def test_a_folder_stands_for_the_devices_in_it(box: Command, tmp_path: Path) -> None:
+    expected = sorted(path.name for path in Path("/dev/net").iterdir() if path.is_char_device())
+    assert expected
+    assert box("--device", "/dev/net:/dev/networks", *SH, "ls /dev/networks").stdout.split() == expected
+
+
+def test_privileged_has_the_callers_devices(box: Command, private: str) -> None:
+    script = f"exec 3<>{private} && echo opened; echo x > /dev/null && echo null; ls -d /dev/pts/ptmx /dev/shm"
+    assert box("--privileged", *SH, script).stdout.split() == ["opened", "null", "/dev/pts/ptmx", "/dev/shm"]
+
+
+def test_nodes_go_with_the_container(box: Command, private: str, alpine_store: Path) -> None:
+    box("--device", private, "--", "true")
+    assert not [path for path in alpine_store.rglob("*") if path.is_char_device() or path.is_block_device()]
