@@ -96,11 +96,13 @@ static void wait_for_keeper(struct container *self)
 
 static void reset_signals(void)
 {
+    /* The kernel's structure, zero: the default action. The library's signal(3) refuses the numbers that it keeps for itself. */
+    static const unsigned long defaults[4];
     sigset_t none;
 
-    /* Python ignores SIGPIPE, and ignored signals outlive execve(2). */
+    /* Python ignores SIGPIPE, and ignored signals outlive execve(2). SIGKILL and SIGSTOP are refused, and never ignored. */
     for (int number = 1; number <= SIGRTMAX; number++)
-        signal(number, SIG_DFL);
+        (void)syscall(SYS_rt_sigaction, number, defaults, NULL, 8);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -146,3 +146,14 @@ def test_fifty_runs_leave_nothing(estiba: Command, alpine_store: Path, remains: 
     assert len(ids) == 50
     assert not remains.gone(ids)
     assert mounts(alpine_store) == before
+
+
+def test_what_lies_in_the_trash_is_removed_by_a_later_command(estiba: Command, alpine_store: Path, remains: Remains) -> None:
+    """A monitor that was killed while it removed its container: nothing records that any more."""
+    left = alpine_store / "trash" / "left"
+    (left / "upper").mkdir(parents=True)
+    deadline = time.monotonic() + 20
+    while left.exists() and time.monotonic() < deadline:
+        estiba("run", "--rm", IMAGE, "true", ESTIBA_ROOT=str(alpine_store))
+    assert not left.exists()
+    assert not remains.gone()
