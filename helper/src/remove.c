@@ -82,8 +82,14 @@ static void remove_entries(int folder, unsigned depth)
 
 void remove_tree(int folder, const char *name)
 {
+    char deep[32];
+
     trash = folder;
     remove_directory(folder, name, 0);
+    for (unsigned i = 0; i < moved; i++) {
+        snprintf(deep, sizeof deep, "deep-%u", i);
+        remove_directory(folder, deep, 0);
+    }
 }
 
 static int body(void)
