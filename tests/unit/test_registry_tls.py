@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -15,11 +17,10 @@ from estiba import errors
 from estiba.registry.certificates import describe
 from estiba.registry.client import Registry
 from estiba.registry.transport import Limits
-from tests.support.registries import CertificateAuthority, FakeRegistry, make_image, run_fake, trust
+from tests.support.registries import CertificateAuthority, FakeRegistry, Handler, make_image, run_fake, trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from estiba.config.settings import Settings
 
@@ -57,8 +58,6 @@ def test_an_authority_of_certs_d(
     tls_registry: FakeRegistry, configured: Settings, certificate_authority: CertificateAuthority
 ) -> None:
     tls_registry.add("app", "1", IMAGE)
-    from pathlib import Path
-
     trust(Path(configured.config_dir), tls_registry, certificate_authority.certificate)
     with Registry(tls_registry.host, configured, limits=FAST) as opened:
         assert opened.get_manifest("app", "1")[2] == IMAGE.digest
@@ -89,8 +88,6 @@ def test_the_configuration_may_waive_it(tls_registry: FakeRegistry, configured: 
 def test_a_wrong_certificate(
     certificate_authority: CertificateAuthority, configured: Settings, names: str, days: int, words: list[str]
 ) -> None:
-    from pathlib import Path
-
     for registry in served(certificate_authority, "server", names, days):
         trust(Path(configured.config_dir), registry, certificate_authority.certificate)
         error = refused(registry, configured)
@@ -100,9 +97,7 @@ def test_a_wrong_certificate(
 def test_a_damaged_authority_is_named(tls_registry: FakeRegistry, configured: Settings, tmp_path: Path) -> None:
     bad = tmp_path / "bad.crt"
     bad.write_text("hello")
-    from pathlib import Path as RealPath
-
-    trust(RealPath(configured.config_dir), tls_registry, bad)
+    trust(Path(configured.config_dir), tls_registry, bad)
     with Registry(tls_registry.host, configured, limits=FAST) as opened, pytest.raises(errors.FailedPrecondition) as caught:
         opened.get_manifest("app", "1")
     assert "certs.d" in caught.value.message
@@ -135,6 +130,32 @@ def test_a_silent_handshake_ends(configured: Settings) -> None:
         with Registry(host, configured, limits=limits) as opened, pytest.raises(errors.Unavailable) as caught:
             opened.get_manifest("app", "1")
     assert "TLS handshake with 127.0.0.1): no answer within 0.3 s" in caught.value.message
+
+
+@pytest.mark.parametrize("what", ["redirect", "upload", "realm"])
+def test_nothing_leads_from_https_to_http(
+    tls_registry: FakeRegistry,
+    fake_registry: FakeRegistry,
+    configured: Settings,
+    certificate_authority: CertificateAuthority,
+    what: str,
+) -> None:
+    trust(Path(configured.config_dir), tls_registry, certificate_authority.certificate)
+    plain = f"http://{fake_registry.host}"
+
+    def fault(handler: Handler) -> bool:
+        if what == "realm":
+            return handler.reply(401, WWW_Authenticate=f'Bearer realm="{plain}/token"')
+        return handler.reply(202 if what == "upload" else 307, Location=f"{plain}{handler.path}")
+
+    tls_registry.fault = fault
+    with Registry(tls_registry.host, configured, limits=FAST) as opened, pytest.raises(errors.EstibaError) as caught:
+        if what == "upload":
+            opened.upload_blob("app", IMAGE.config.digest, 1, io.BytesIO(b"x"))
+        else:
+            opened.get_manifest("app", "1")
+    assert "from https to http" in caught.value.message or "is not https" in caught.value.message
+    assert fake_registry.requests == []
 
 
 # --- proxies ----------------------------------------------------------------------------------------------------------------
@@ -194,8 +215,6 @@ def through(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tunnel_with_the_proxys_own_credentials(
     certificate_authority: CertificateAuthority, configured: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pathlib import Path
-
     for registry in served(certificate_authority, "far", "DNS:registry.example.org"):
         registry.add("app", "1", IMAGE)
         registry.name = "registry.example.org"
