@@ -53,10 +53,25 @@ def test_streams_are_apart(container: Container) -> None:
     ("name", "content", "status", "message"),
     [
         (None, b"", 127, b"execute tool: not found in the container's PATH\n"),
-        ("bin/tool", b"echo hello\n", 126, b"execute /bin/tool: Exec format error\nhint: a script begins with #! and the path of its interpreter\n"),
+        (
+            "bin/tool",
+            b"echo hello\n",
+            126,
+            b"execute /bin/tool: Exec format error\nhint: a script begins with #! and the path of its interpreter\n",
+        ),
         ("bin/tool", b"", 126, b"execute /bin/tool: Exec format error\n"),
-        ("bin/tool", b"#!/no/such/interpreter -x\n", 127, b"execute /bin/tool: its interpreter /no/such/interpreter is not in the container\n"),
-        ("bin/tool", elf(62, interpreter=b"/lib/ld-none.so.1"), 127, b"execute /bin/tool: its interpreter /lib/ld-none.so.1 is not in the container\n"),
+        (
+            "bin/tool",
+            b"#!/no/such/interpreter -x\n",
+            127,
+            b"execute /bin/tool: its interpreter /no/such/interpreter is not in the container\n",
+        ),
+        (
+            "bin/tool",
+            elf(62, interpreter=b"/lib/ld-none.so.1"),
+            127,
+            b"execute /bin/tool: its interpreter /lib/ld-none.so.1 is not in the container\n",
+        ),
         ("bin/tool", elf(183), 126, b"execute /bin/tool is for aarch64, this machine is x86_64: Exec format error\n"),
         ("bin/tool", elf(22, order=">"), 126, b"execute /bin/tool is for s390x, this machine is x86_64: Exec format error\n"),
         ("bin/tool", elf(40, word=1), 126, b"execute /bin/tool is for arm, this machine is x86_64: Exec format error\n"),

@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,9 +24,6 @@ from tests.support.plans import (
     Container,
     upper_in,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PRIVATE = 1 << 18  # MS_PRIVATE (mount(2))
 
@@ -50,7 +46,7 @@ def either(request: pytest.FixtureRequest, container: Container) -> Container:
 
 
 @pytest.fixture(scope="session")
-def many_layers(busybox: Path) -> Iterator[Path]:
+def many_layers(busybox: Path) -> Path:
     """500 more layers beside `base`: each has a file of its own and one, `top`, that the next hides."""
     for number in range(500):
         layer = busybox / f"l{number}"
@@ -73,7 +69,7 @@ def test_layers_by_short_names(container: Container, many_layers: Path, fallback
 
 def check_layers(container: Container, count: int) -> None:
     container.lowers = [*[f"l{number}" for number in range(count - 1)], "base"]
-    script = f"ls /f* 2>/dev/null | wc -l; cat /top 2>/dev/null; echo; rm -f /top; echo new >/new; ls /top /new 2>/dev/null; test -x /bin/sh"
+    script = "ls /f* 2>/dev/null | wc -l; cat /top 2>/dev/null; echo; rm -f /top; echo new >/new; ls /top /new 2>/dev/null; test -x /bin/sh"
     done = container.run("sh", "-c", script)
     top = b"0" if count > 1 else b""
     assert (done.returncode, done.stdout) == (0, b"%d\n%s\n/new\n" % (count - 1, top)), done.stderr
@@ -144,7 +140,9 @@ def test_bind(either: Container, tmp_path: Path, idmap: bool) -> None:
     (source / "file").write_text("content")
     number = either.tree(source, idmap=idmap)
     either.file_systems.append(ops.bind(number, "/data/deep", 0, 1, PRIVATE))
-    done = either.run("sh", "-c", "cat /data/deep/file; stat -c %u /data/deep/file; grep -c ' /data/deep ' /proc/mounts; touch /data/deep/new")
+    done = either.run(
+        "sh", "-c", "cat /data/deep/file; stat -c %u /data/deep/file; grep -c ' /data/deep ' /proc/mounts; touch /data/deep/new"
+    )
     assert done.stdout.splitlines() == [b"content0" if idmap else b"content65534", b"1"]
     if idmap:
         assert (source / "new").stat().st_uid == 0  # id n inside is id n on disk
@@ -276,7 +274,9 @@ def test_links_are_followed_inside(either: Container, tmp_path: Path, target: st
     assert either.run("ls", "/elsewhere").stdout == b"file\n"
 
 
-@pytest.mark.parametrize("target", ["../run/systemd/resolve/stub-resolv.conf", "/run/systemd/resolve/stub-resolv.conf", "other", "../../../../run/x"])
+@pytest.mark.parametrize(
+    "target", ["../run/systemd/resolve/stub-resolv.conf", "/run/systemd/resolve/stub-resolv.conf", "other", "../../../../run/x"]
+)
 def test_file_over_a_link_that_leads_to_nothing(either: Container, tmp_path: Path, target: str) -> None:
     """Images of distributions have such an /etc/resolv.conf."""
     replace(tmp_path, "etc/resolv.conf", target)
@@ -324,7 +324,9 @@ def test_device_nodes_of_the_upper_are_dead(either: Container, tmp_path: Path) -
 
 
 def test_host_is_gone_after_the_pivot(either: Container) -> None:
-    done = either.run("sh", "-c", "cut -d' ' -f1,2 /proc/mounts | sort | uniq -d; ls /proc/1/root/..; ls -d /proc/self/root/home /proc/1/cwd/../../home")
+    done = either.run(
+        "sh", "-c", "cut -d' ' -f1,2 /proc/mounts | sort | uniq -d; ls /proc/1/root/..; ls -d /proc/self/root/home /proc/1/cwd/../../home"
+    )
     assert done.stdout.splitlines() == [b"bin", b"dev", b"etc", b"proc", b"root", b"tmp", b"usr"]
     assert done.stderr.count(b"No such file or directory") == 2
 

@@ -349,6 +349,7 @@ def test_terminal_with_the_size_of_the_plan(container: Container) -> None:
     container.kind = TERMINAL
     assert container.run("stty", "size").stdout == b"12 34\r\n"
 
+
 def test_job_control(container: Container) -> None:
     terminal = Terminal(container, 20, 30, "sh", "-c", "set -m; sleep 1000 & kill %1; wait; cut -d' ' -f5-8 /proc/self/stat; echo done")
     group, session, terminal_number, foreground = terminal.expect(b"done\r\n").split()[-5:-1]

@@ -228,7 +228,11 @@ def test_capabilities_of_a_user(container: Container) -> None:
 def test_ambient_capabilities_of_a_user(container: Container) -> None:
     held = CHOWN | NET_BIND
     found = status_of(
-        container, ops.bounding(held), ops.user("app", [], 0o022, 0), ops.capabilities(held, held, NET_BIND, NET_BIND), ops.no_new_privileges()
+        container,
+        ops.bounding(held),
+        ops.user("app", [], 0o022, 0),
+        ops.capabilities(held, held, NET_BIND, NET_BIND),
+        ops.no_new_privileges(),
     )
     assert capabilities(found) == {"CapEff": NET_BIND, "CapPrm": NET_BIND, "CapInh": NET_BIND, "CapBnd": held, "CapAmb": NET_BIND}
     assert found["NoNewPrivs"] == "1"
@@ -246,8 +250,17 @@ def test_oom_score(container: Container) -> None:
 
 
 def test_names_and_sysctls(container: Container) -> None:
-    container.file_systems += [ops.hostname("ship"), ops.domainname("sea"), ops.loopback(), ops.sysctl("net/ipv4/ip_unprivileged_port_start", "80")]
-    done = container.run("sh", "-c", "hostname; cat /proc/sys/kernel/domainname /proc/sys/net/ipv4/ip_unprivileged_port_start; ip -o addr show lo | grep -c 127.0.0.1")
+    container.file_systems += [
+        ops.hostname("ship"),
+        ops.domainname("sea"),
+        ops.loopback(),
+        ops.sysctl("net/ipv4/ip_unprivileged_port_start", "80"),
+    ]
+    done = container.run(
+        "sh",
+        "-c",
+        "hostname; cat /proc/sys/kernel/domainname /proc/sys/net/ipv4/ip_unprivileged_port_start; ip -o addr show lo | grep -c 127.0.0.1",
+    )
     assert done.stdout == b"ship\nsea\n80\n1\n"
 
 

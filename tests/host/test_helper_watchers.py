@@ -379,7 +379,7 @@ def test_attach_much(listening: Container, tmp_path: Path) -> None:
     data = random.Random(0).randbytes(3_000_000)
     detach(listening, "sh", "-c", f"head -c {len(data)}; exit 0")
     client = Client(tmp_path / "attach")
-    writer = threading.Thread(target=lambda: [client.write(data)])
+    writer = threading.Thread(target=client.write, args=(data,))
     writer.start()
     writer.join(60)
     client.until(lambda: client.status == 0)
@@ -426,7 +426,9 @@ def test_socket_is_its_owners(listening: Container, tmp_path: Path) -> None:
         for folder in (tmp_path, *tmp_path.parents[:2]):
             folder.chmod(0o755)
         code = f"import socket;s=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET);s.settimeout(30);s.connect({str(path)!r});print(s.recv(9))"
-        done = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-I", "-c", code], capture_output=True, check=False)
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-I", "-c", code], capture_output=True, check=False
+        )
         assert done.stdout == b"b''\n", done
     client = Client(path)
     client.send(SIGNAL, signal.SIGKILL)
@@ -467,7 +469,9 @@ def test_orphans_without_a_pid_namespace(container: Container) -> None:
     container.namespaces &= ~NEWPID
     container.stdin = 1
     container.file_systems = [op for op in container.file_systems if op[1] != "proc"]
-    with container.start("sh", "-c", "i=0; while [ $i -lt 5 ]; do (sleep 0.01 &); i=$((i+1)); done; echo made; cat", stdin=subprocess.PIPE) as process:
+    with container.start(
+        "sh", "-c", "i=0; while [ $i -lt 5 ]; do (sleep 0.01 &); i=$((i+1)); done; echo made; cat", stdin=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         read_until(process.stdout, b"made\n")
         monitor = named(process, MONITOR)
