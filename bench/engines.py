@@ -60,9 +60,6 @@ class Engine:
     def pull(self, reference: str) -> Job:
         return Job([*self.words, "pull", "--quiet", reference], self.environment)
 
-    def forget(self, *references: str) -> None:
-        self.call("rmi", "--force", *references)
-
     def version(self) -> str:
         return self.call("--version").strip()
 

@@ -5,7 +5,7 @@ The second image shares no layer with the first, so what it takes on disk is wha
 
 from __future__ import annotations
 
-import statistics
+import os
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -20,7 +20,6 @@ from bench.report import Result
 if TYPE_CHECKING:
     from bench.engines import Engine
 
-ROUNDS = 3
 
 
 def make_images(address: str) -> tuple[str, str]:
@@ -32,11 +31,12 @@ def make_images(address: str) -> tuple[str, str]:
 def one_round(engine: Engine, first: str, second: str) -> tuple[float, int, float, int]:
     """Milliseconds and bytes of the first pull, and what the second adds."""
     empty = engine.bytes_on_disk()
+    os.sync()  # what another engine left unwritten is not this one's to write
     first_ms = once(engine.pull(first))
     after_first = engine.bytes_on_disk()
+    os.sync()
     second_ms = once(engine.pull(second))
     after_second = engine.bytes_on_disk()
-    engine.forget(first, second)
     return first_ms, after_first - empty, second_ms, after_second - after_first
 
 
@@ -45,29 +45,26 @@ def measure(folder: Path, runs: int) -> Result:
         "Pull and unpack: 20,000 files, then an image with 80 % of them",
         ["", "first, s", "MB on disk", "second, s", "MB added", "second's share of the space"],
     )
-    rounds: dict[str, list[tuple[float, int, float, int]]] = {}
+    taken: dict[str, tuple[float, int, float, int]] = {}
+    versions: dict[str, str] = {}
     with ExitStack() as stack:
         address = stack.enter_context(loopback_registry(folder / "registry"))
         first, second = make_images(address)
-        engines = list(image_engines(folder, stack))
-        for engine in engines:
+        # Once, on new folders (`runs` is for commands that change nothing): ext4 makes files ten times slower for minutes after many were removed.
+        for engine in image_engines(folder, stack):
             Path(engine.data).mkdir(parents=True, exist_ok=True)
-        for _ in range(min(ROUNDS, runs)):
-            for engine in engines:
-                rounds.setdefault(engine.name, []).append(one_round(engine, first, second))
-        versions = {engine.name: engine.version() for engine in engines}
-    for name, taken in sorted(rounds.items(), key=lambda item: statistics.median(row[0] for row in item[1])):
-        first_ms, first_bytes, second_ms, second_bytes = (statistics.median(row[index] for row in taken) for index in range(4))
+            taken[engine.name] = one_round(engine, first, second)
+            versions[engine.name] = engine.version()
+    for name, (first_ms, first_bytes, second_ms, second_bytes) in sorted(taken.items(), key=lambda item: item[1][0]):
         share = second_bytes / first_bytes
         cells = [f"{first_ms / 1e3:.2f}", f"{first_bytes / 1e6:.0f}", f"{second_ms / 1e3:.2f}", f"{second_bytes / 1e6:.0f}"]
         result.rows.append([versions[name], *cells, f"{share:.0%}"])
         result.data[name] = {
             "first_ms": round(first_ms),
-            "first_bytes": int(first_bytes),
+            "first_bytes": first_bytes,
             "second_ms": round(second_ms),
-            "second_bytes": int(second_bytes),
+            "second_bytes": second_bytes,
             "second_share": round(share, 3),
-            "rounds": len(taken),
         }
     claim(result)
     return result
