@@ -50,7 +50,7 @@ def measure(folder: Path, runs: int) -> Result:
     with ExitStack() as stack:
         address = stack.enter_context(loopback_registry(folder / "registry"))
         first, second = make_images(address)
-        # Once, on new folders (`runs` is for commands that change nothing): ext4 makes files ten times slower for minutes after many were removed.
+        # Once, on new folders: ext4 makes files ten times slower for minutes after many were removed.
         for engine in image_engines(folder, stack):
             Path(engine.data).mkdir(parents=True, exist_ok=True)
             taken[engine.name] = one_round(engine, first, second)
