@@ -73,9 +73,7 @@ def pull_all(
 class _Pull:
     """What the steps of one pull share."""
 
-    def __init__(
-        self, store: Store, settings: Settings, registry: Registry, platform: Platform | None, progress: Progress
-    ) -> None:
+    def __init__(self, store: Store, settings: Settings, registry: Registry, platform: Platform | None, progress: Progress) -> None:
         self.store = store
         self.settings = settings
         self.registry = registry
@@ -95,9 +93,7 @@ class _Pull:
         before = references.get(self.store, reference)
         data, media_type, digest = self._document(reference)
         document = parse_manifest(data, media_type, what=f"the manifest of {reference.familiar}")
-        manifest = choose_manifest(
-            document, self._wanted, lambda entry: self._entry(repository, entry), what=reference.familiar
-        )
+        manifest = choose_manifest(document, self._wanted, lambda entry: self._entry(repository, entry), what=reference.familiar)
         config_data = self._config(repository, manifest.config)
         config = parse_image_config(config_data, what=f"the configuration of {reference.familiar}")
         check_diff_ids(manifest, config.diff_ids, what=reference.familiar)
@@ -145,9 +141,7 @@ class _Pull:
                 raise errors.DataLoss(f"cannot use manifest {entry.digest}: larger than the limit of {strict_json.LIMIT} bytes")
             data, media_type, _ = self.registry.get_manifest(repository, entry.digest)
             if media_type and media_type != entry.media_type:
-                raise errors.DataLoss(
-                    f"cannot use manifest {entry.digest}: the index says {entry.media_type}, the registry {media_type}"
-                )
+                raise errors.DataLoss(f"cannot use manifest {entry.digest}: the index says {entry.media_type}, the registry {media_type}")
         if len(data) != entry.size:
             raise errors.DataLoss(
                 f"cannot use manifest {entry.digest}: size mismatch, the index says {entry.size} bytes, it has {len(data)}"
