@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
 
 from estiba import errors
 from estiba.config.settings import Settings
@@ -27,6 +27,9 @@ from estiba.registry.credentials import Credentials
 from estiba.store import blobs, gc, images, layers, references
 from estiba.store.images import Image
 from estiba.store.layout import Store
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 def pull(
@@ -185,6 +188,8 @@ class _Pull:
                 self.progress.start(_short(descriptor), "Pulling fs layer")
         if not missing:
             return False
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(self.settings.parallel_downloads, "pull") as pool:
             jobs: list[Future[None]] = []
             try:
@@ -200,6 +205,8 @@ class _Pull:
 
     @staticmethod
     def _await(jobs: list[Future[None]]) -> None:
+        from concurrent.futures import FIRST_EXCEPTION, wait
+
         finished, _ = wait(jobs, return_when=FIRST_EXCEPTION)
         for job in finished:
             job.result()

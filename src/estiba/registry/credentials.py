@@ -10,8 +10,6 @@ import base64
 import binascii
 import fcntl
 import os
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -126,6 +124,8 @@ class Credentials:
             os.close(folder)
 
     def _write(self, config: dict[str, object]) -> None:
+        import tempfile
+
         target = os.path.realpath(self.path)  # the file may be a link into a folder of dot files
         try:
             descriptor, temporary = tempfile.mkstemp(prefix=".config.json.", dir=os.path.dirname(target))
@@ -231,6 +231,8 @@ def _ask_helper(helper: str, registry: str) -> Credential | None:
 
 def _run_helper(helper: str, verb: str, data: bytes) -> bytes | None:
     """Run the helper with a fixed environment; None when it says that it has nothing for this registry."""
+    import subprocess
+
     program = f"docker-credential-{helper}"
     hint = f"install {program}, or take {helper!r} out of Docker's config.json"
     try:
