@@ -20,6 +20,7 @@ from tests.support.registries import PASSWORD, USER, FakeRegistry, Handler, Test
 if TYPE_CHECKING:
     from tests.support.command import Command
     from tests.support.registries import DockerRegistry
+    from tests.support.users import User
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,17 @@ def test_pull_says_what_docker_says(fake_registry: FakeRegistry, estiba: Command
     quiet = estiba("pull", "-q", name)
     assert (quiet.stdout, quiet.stderr) == (f"{name}\n", "")
     assert image.config.digest[7:19] in estiba("images").stdout
+
+
+def test_an_ordinary_user_pulls_and_pushes(fake_registry: FakeRegistry, ordinary_user: User, image: TestImage) -> None:
+    """With subordinate ids and without: what comes down goes up again, bit for bit."""
+    fake_registry.add("app", "1", image)
+    source, target = f"{fake_registry.host}/app:1", f"{fake_registry.host}/other:1"
+    estiba = ordinary_user.estiba
+    assert estiba("pull", "-q", source).stdout == f"{source}\n"
+    estiba("tag", source, target)
+    assert estiba("push", target).stdout == f"1: digest: {image.digest} size: {len(image.manifest)}\n"
+    assert fake_registry.manifests["other"]["1"][0] == image.manifest
 
 
 def test_all_tags(fake_registry: FakeRegistry, estiba: Command, image: TestImage) -> None:
