@@ -26,8 +26,8 @@ static size_t time_stamp(char *text, size_t size)
 
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &parts);
-    size_t length = strftime(text, size, "%Y-%m-%dT%H:%M:%S", &parts);
-    return length + (size_t)snprintf(text + length, size - length, ".%09ldZ", now.tv_nsec);
+    return (size_t)snprintf(text, size, "%04d-%02d-%02dT%02d:%02d:%02d.%09ldZ", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                            parts.tm_hour, parts.tm_min, parts.tm_sec, now.tv_nsec);
 }
 
 bool log_write(int fd, const char *stream, const char *data, size_t size)

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,7 +14,6 @@
 static unsigned long long start_time(pid_t pid)
 {
     char path[32], text[1024];
-    unsigned long long started = 0;
 
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     autoclose fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -24,9 +24,7 @@ static unsigned long long start_time(pid_t pid)
     const char *field = strrchr(text, ')'); /* the second field may hold blanks and brackets */
     for (int i = 2; field != NULL && i < 22; i++)
         field = strchr(field + 1, ' ');
-    if (field != NULL)
-        sscanf(field, " %llu", &started);
-    return started;
+    return field != NULL ? strtoull(field, NULL, 10) : 0;
 }
 
 static void append(int fd, const char *line, size_t size)

@@ -9,14 +9,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-static struct parent parent = { .fd = -1 };       /* of the entry at hand */
-static struct parent target_parent = { .fd = -1 }; /* of a hard link's target */
+static struct parent parent;        /* of the entry at hand */
+static struct parent target_parent; /* of a hard link's target */
 static int layer = -1;                   /* the folder that holds fs/ and kept/ */
 static int files = -1;                   /* the store's files/ */
 static int shelves[256];               /* its folders by the key's first two characters, 0 when not open yet */
@@ -157,8 +158,7 @@ static int shelf(const char *key, bool make)
     if (strlen(key) != 64 || strspn(key, "0123456789abcdef") != 64)
         refuse(EINVAL);
     char name[3] = { key[0], key[1], '\0' };
-    unsigned index = 0;
-    sscanf(name, "%2x", &index);
+    unsigned long index = strtoul(name, NULL, 16);
     if (shelves[index] == 0) {
         if (make && mkdirat(files, name, 0755) < 0 && errno != EEXIST)
             must(-1);
@@ -346,6 +346,7 @@ static void begin_layer(const union arguments *arguments)
 static int body(void)
 {
     struct op op;
+    parent.fd = target_parent.fd = -1; /* here, so that the program's file does not hold 8 kB of zeros */
     record_open(1);
     if (!record_next(&op) || !op_is(&op, OP_UNPACK_LAYER))
         refuse(EPROTO);

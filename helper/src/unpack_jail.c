@@ -71,6 +71,21 @@ static int write_map(pid_t pid, const char *file, char *const *lines, const char
     return write_file_at(AT_FDCWD, path, content, at);
 }
 
+/* `inside outside count`; no scanf(3), which weighs 12 kB. */
+static bool split_line(const char *line, char words[3][12])
+{
+    for (size_t i = 0; i < 3; i++) {
+        line += strspn(line, " ");
+        size_t size = strcspn(line, " ");
+        if (size == 0 || size >= sizeof(words[i]))
+            return false;
+        memcpy(words[i], line, size);
+        words[i][size] = '\0';
+        line += size;
+    }
+    return true;
+}
+
 /* newuidmap(1) pid inside outside count ... */
 static int run_map_tool(const char *program, pid_t pid, char *const *lines)
 {
@@ -83,7 +98,7 @@ static int run_map_tool(const char *program, pid_t pid, char *const *lines)
     arguments[0] = (char *)(uintptr_t)program;
     arguments[1] = number;
     for (; *lines; lines++) {
-        if (count + 3 > WORDS || sscanf(*lines, "%11s %11s %11s", words[count], words[count + 1], words[count + 2]) != 3)
+        if (count + 3 > WORDS || !split_line(*lines, &words[count]))
             return -1;
         for (size_t i = 0; i < 3; i++)
             arguments[at++] = words[count++];

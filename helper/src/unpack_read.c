@@ -15,7 +15,7 @@ enum { BUFFER = 256 * 1024 };
 
 static unsigned char answer[BUFFER];
 static size_t answered;
-static struct parent parent = { .fd = -1 };
+static struct parent parent;
 
 static void flush(void)
 {
@@ -105,6 +105,7 @@ static void answer_stat(const union arguments *arguments)
 static int body(void)
 {
     struct op op;
+    parent.fd = -1;
     record_open(2);
     parent.root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (parent.root < 0)
