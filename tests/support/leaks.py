@@ -109,9 +109,11 @@ def descriptors() -> frozenset[str]:
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
-            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+            target = os.readlink(f"/proc/self/fd/{name}")
         except FileNotFoundError:
             continue  # the descriptor of this very listing
+        if not target.startswith("/memfd:estiba-init"):  # plan.helper.sealed_helper keeps it
+            found.add(f"{name} {target}")
     return frozenset(found)
 
 
