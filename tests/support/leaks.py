@@ -109,11 +109,9 @@ def descriptors() -> frozenset[str]:
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
-            target = os.readlink(f"/proc/self/fd/{name}")
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
         except FileNotFoundError:
             continue  # the descriptor of this very listing
-        if not target.startswith("/memfd:estiba-init"):  # plan.helper.sealed_helper keeps it
-            found.add(f"{name} {target}")
     return frozenset(found)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from estiba.errors import FailedPrecondition
-from estiba.plan.helper import helper_path, plan_descriptor, sealed_helper, spawn
+from estiba.plan.helper import helper_path, plan_descriptor, spawn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,41 +66,3 @@ def test_spawn_of_what_is_not_there() -> None:
             spawn("/no/such/helper", "run", plan)
     finally:
         os.close(plan)
-
-
-def program(path: Path, text: str) -> str:
-    path.write_text(text)
-    path.chmod(0o755)
-    return str(path)
-
-
-def test_sealed_copy(tmp_path: Path) -> None:
-    """One copy for many starts, until the file is another; it cannot be written, the twin can."""
-    path = program(tmp_path / "helper", "one")
-    copy = sealed_helper(path)
-    assert sealed_helper(path) == copy
-    assert open_text(copy) == "one"
-    with pytest.raises(PermissionError):
-        os.write(os.open(copy, os.O_WRONLY), b"evil")
-    descriptor = os.open(path, os.O_WRONLY)
-    assert os.write(descriptor, b"other") == 5
-    os.close(descriptor)
-    assert open_text(sealed_helper(path)) == "other"
-
-
-def open_text(path: str) -> str:
-    with open(path) as file:
-        return file.read()
-
-
-def test_sealed_copy_whose_descriptor_was_taken(tmp_path: Path) -> None:
-    """A program that closes what it does not know: its next file must not be executed in the helper's place."""
-    path = program(tmp_path / "helper", "one")
-    number = int(sealed_helper(path).rpartition("/")[2])
-    other = os.open(program(tmp_path / "other", "other"), os.O_RDONLY)
-    os.dup2(other, number)
-    os.close(other)
-    try:
-        assert open_text(sealed_helper(path)) == "one"
-    finally:
-        os.close(number)

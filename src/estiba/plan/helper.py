@@ -41,64 +41,6 @@ def helper_path(settings: HelperSettings | None = None) -> str:
     return path
 
 
-# path -> identities of the file and of its sealed copy, and the copy's descriptor: kept as long as the process lives
-_sealed: dict[str, tuple[tuple[int, ...], tuple[int, ...], int]] = {}
-
-
-def sealed_helper(path: str) -> str:
-    """A path by which this process executes a sealed copy of the helper at `path`, or `path` itself where that is forbidden.
-
-    The helper seals itself (hardening W4); to whom starts many it is 200 us less a start when the copy is there already. A helper
-    that was replaced meanwhile is copied again.
-    """
-    import fcntl
-
-    identity = _identity(os.stat(path))
-    known = _sealed.get(path)
-    if known is not None and known[0] == identity and _is_open(known[2], known[1]):
-        return f"/proc/self/fd/{known[2]}"
-    try:
-        copy = _sealed_copy(path, identity[2])
-    except PermissionError:  # vm.memfd_noexec=2 (Documentation/userspace-api/mfd_noexec.rst): the helper has a second way
-        return path
-    fcntl.fcntl(copy, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
-    if known is not None and _is_open(known[2], known[1]):
-        os.close(known[2])
-    _sealed[path] = (identity, _identity(os.fstat(copy)), copy)
-    return f"/proc/self/fd/{copy}"
-
-
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _is_open(descriptor: int, identity: tuple[int, ...]) -> bool:
-    """False when the program closed it under our feet, as one does that becomes a daemon; its number may be another's by now."""
-    try:
-        return _identity(os.fstat(descriptor)) == identity
-    except OSError:
-        return False
-
-
-def _sealed_copy(path: str, size: int) -> int:
-    mfd_exec = 0x10  # Linux 6.3; EINVAL before
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-    try:
-        copy = os.memfd_create("estiba-init", flags | mfd_exec)
-    except OSError as error:
-        if error.errno != 22:  # EINVAL
-            raise
-        copy = os.memfd_create("estiba-init", flags)
-    source = os.open(path, os.O_RDONLY)
-    try:
-        while size > 0:
-            size -= os.sendfile(copy, source, None, size) or size
-        os.fchmod(copy, 0o500)
-    finally:
-        os.close(source)
-    return copy
-
-
 def plan_descriptor(plan: bytes) -> int:
     """A descriptor of an anonymous file that holds `plan`, inherited by programs that are executed (memfd_create(2))."""
     descriptor = os.memfd_create("estiba-plan", 0)
@@ -130,7 +72,7 @@ def spawn(
     """
     for descriptor in (plan, *keep):
         os.set_inheritable(descriptor, True)
-    if mode == "run":
-        path = sealed_helper(path)
-    actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate((stdin, stdout, stderr)) if source is not None]
+    actions = [
+        (os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate((stdin, stdout, stderr)) if source is not None
+    ]
     return os.posix_spawn(path, ["estiba-init", mode, str(plan)], ENVIRONMENT, file_actions=actions)
