@@ -216,6 +216,7 @@ def test_without_proxy_a_signal_is_the_clients(container: Container) -> None:
 def test_signals_that_the_caller_ignored(container: Container) -> None:
     """nohup(1): the client leaves it ignored; the program begins with the default all the same."""
     container.prefix = ["/bin/sh", "-c", 'trap "" HUP PIPE; exec "$@"', "sh"]
+    container.stdin = 1
     with container.start("sh", "-c", "grep SigIgn /proc/self/status; cat", stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert read_until(process.stdout, b"\n").split() == [b"SigIgn:", b"0000000000000000"]
