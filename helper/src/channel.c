@@ -1,9 +1,13 @@
 #define _GNU_SOURCE
 #include "channel.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "base.h"
 #include "failure.h"
@@ -17,6 +21,48 @@ void channel_pair(int ends[2])
 {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
         fail(LAUNCH, "socketpair", errno, NULL, "of estiba-init");
+}
+
+typedef int socket_call(int fd, const struct sockaddr *address, socklen_t size);
+
+/* In the directory itself, so that no path is followed and sun_path's 108 bytes suffice. */
+static int call_in(int directory, const char *name, socket_call *call, int fd)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(name) >= sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    strcpy(address.sun_path, name);
+    if (fchdir(directory) != 0)
+        return -1;
+    int result = call(fd, (struct sockaddr *)&address, sizeof address);
+    int error = errno;
+    if (chdir("/") != 0) /* no process of the helper needs the caller's folder */
+        return -1;
+    errno = error;
+    return result;
+}
+
+int channel_listen(int directory, const char *name)
+{
+    autoclose fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        return -1;
+    unlinkat(directory, name, 0);
+    mode_t mask = umask(0177);
+    int result = call_in(directory, name, bind, fd);
+    umask(mask);
+    return result != 0 || listen(fd, 16) != 0 ? -1 : keep_fd(&fd);
+}
+
+int channel_connect(int directory, const char *name)
+{
+    autoclose fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+    return fd < 0 || call_in(directory, name, connect, fd) != 0 ? -1 : keep_fd(&fd);
 }
 
 int channel_send(int fd, const struct message *message, const void *data, size_t size, const struct descriptors *descriptors,

@@ -11,11 +11,12 @@
 
 enum message_type {
     /* monitor -> client */
-    MESSAGE_STARTED = 1,
+    MESSAGE_STARTED = 1,  /* number: CLIENT_PROTOCOL */
     MESSAGE_OUTPUT = 2,   /* stream, offset, data */
     MESSAGE_FAILED = 3,   /* data: a failure record */
     MESSAGE_EXITED = 4,   /* number: exit status, offset: signal or 0 */
     MESSAGE_ACCEPTED = 5, /* offset: bytes of input that reached the program */
+    MESSAGE_DROPPED = 6,  /* the client did not read for too long */
     /* client -> monitor */
     MESSAGE_INPUT = 16, /* offset, data */
     MESSAGE_INPUT_END = 17,
@@ -30,6 +31,8 @@ enum message_type {
     MESSAGE_OUTPUT_CLOSED = 35, /* stream */
     MESSAGE_REPORTED = 36,     /* the exit was reported: the namespaces may go */
     MESSAGE_EXECUTE = 37,      /* all is done but execve(2): the connection's end now means that it succeeded */
+    MESSAGE_CLIENT = 38,       /* number: a later client's, descriptor: its connection; the keeper holds it for a next monitor */
+    MESSAGE_CLIENT_GONE = 39,  /* number */
 };
 
 struct message {
@@ -41,6 +44,7 @@ struct message {
 };
 
 enum {
+    CLIENT_PROTOCOL = 1, /* of the messages between client and monitor, which may be of two versions of this program */
     MAX_DATA = 32768,    /* of one message; well below the default net.core.wmem_default */
     INPUT_WINDOW = 16384, /* bytes of input that a client may send ahead of MESSAGE_ACCEPTED */
     MAX_DESCRIPTORS = 250, /* SCM_MAX_FD is 253 */
@@ -53,6 +57,10 @@ struct descriptors {
 
 /* Two connected ends, both close-on-exec. */
 void channel_pair(int ends[2]);
+
+/* A socket `name` in a directory, for its owner alone: one that waits for clients, or one that is connected to it. -1 with errno. */
+int channel_listen(int directory, const char *name);
+int channel_connect(int directory, const char *name);
 
 /* 0, or -1 with errno. `flags` as send(2); SIGPIPE is never raised. */
 int channel_send(int fd, const struct message *message, const void *data, size_t size, const struct descriptors *descriptors,

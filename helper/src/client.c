@@ -14,6 +14,7 @@
 
 #include "base.h"
 #include "channel.h"
+#include "keys.h"
 #include "run.h"
 #include "sys.h"
 #include "terminal.h"
@@ -21,7 +22,8 @@
 static struct {
     int connection;
     int stop_signal;
-    bool raw, wants_input;
+    bool raw, wants_input, started;
+    struct keys keys;
     struct termios before;
     uint64_t sent, accepted; /* bytes of input */
     uint64_t seen[3];        /* bytes of each output stream: what a restarted monitor sends again is known */
@@ -35,15 +37,33 @@ static void pass_signal(int number)
     errno = saved;
 }
 
-static void pass_size(int number)
+/* Rows and columns, as MESSAGE_SIZE has them; `more` is added to both. False without a terminal. */
+static bool send_size(unsigned more)
 {
     struct winsize size;
+
+    if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) != 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0)
+        return false;
+    channel_tell(client.connection, MESSAGE_SIZE, (uint32_t)((size.ws_row + more) & 0xffff) << 16 | ((size.ws_col + more) & 0xffff));
+    return true;
+}
+
+static void pass_size(int number)
+{
     int saved = errno;
 
     (void)number;
-    if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)
-        channel_tell(client.connection, MESSAGE_SIZE, (uint32_t)size.ws_row << 16 | size.ws_col);
+    send_size(0);
     errno = saved;
+}
+
+/* Without a monitor that would do it for a client that was killed, as it does for the first one's. */
+static void restore_and_die(int number)
+{
+    terminal_restore(STDIN_FILENO, &client.before);
+    channel_tell(client.connection, MESSAGE_LEAVE, 0);
+    signal(number, SIG_DFL);
+    raise(number);
 }
 
 /* A signal that the caller had ignored (nohup(1), a shell's background job) stays ignored. */
@@ -68,16 +88,25 @@ static void take_signals(const struct run *run)
         for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
             handle(number, pass_signal);
     }
+    static const int deadly[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    for (size_t i = 0; i < ARRAY_SIZE(deadly) && client.raw && !run->signal_proxy; i++)
+        handle(deadly[i], restore_and_die);
     if (run->attached)
         handle(SIGWINCH, run->kind == STREAMS_TERMINAL ? pass_size : run->signal_proxy ? pass_signal : SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void leave(int status)
+static void restore(void)
 {
     if (client.raw)
         terminal_restore(STDIN_FILENO, &client.before);
+    client.raw = false;
+}
+
+static _Noreturn void leave(int status)
+{
+    restore();
     channel_tell(client.connection, MESSAGE_LEAVE, 0);
     _exit(status);
 }
@@ -101,8 +130,7 @@ static int write_stream(int fd, const char *data, size_t size)
 /* A reader that has enough (`run ... | head -1`) is no failure to talk about: as any filter the client ends by SIGPIPE. */
 static void leave_by_signal(void)
 {
-    if (client.raw)
-        terminal_restore(STDIN_FILENO, &client.before);
+    restore();
     channel_tell(client.connection, MESSAGE_LEAVE, 0);
     signal(SIGPIPE, SIG_DFL);
     raise(SIGPIPE);
@@ -123,9 +151,7 @@ static void write_output(const struct message *message, const char *data, size_t
     channel_send(client.connection, &broken, NULL, 0, NULL, 0);
     if (error == EPIPE)
         leave_by_signal();
-    if (client.raw)
-        terminal_restore(STDIN_FILENO, &client.before);
-    client.raw = false;
+    restore();
     dprintf(STDERR_FILENO, "estiba: cannot write %s: write error: %s\n",
             message->stream == 2 ? "standard error" : "standard output", strerror(error));
     leave(1);
@@ -133,9 +159,7 @@ static void write_output(const struct message *message, const char *data, size_t
 
 static _Noreturn void launch_failed(const struct run *run, const char *record, size_t size)
 {
-    if (client.raw)
-        terminal_restore(STDIN_FILENO, &client.before);
-    client.raw = false;
+    restore();
     if (run->report >= 0)
         (void)!write_all(run->report, record, size);
     else
@@ -143,14 +167,39 @@ static _Noreturn void launch_failed(const struct run *run, const char *record, s
     leave(record_status(record));
 }
 
+/* By the detach keys; the words are Docker's. */
+static _Noreturn void detached(void)
+{
+    restore();
+    dprintf(STDERR_FILENO, "read escape sequence\n");
+    leave(0);
+}
+
+static _Noreturn void dropped(void)
+{
+    restore();
+    dprintf(STDERR_FILENO, "estiba: cannot go on with the container's output: it was not read for too long\n"
+                           "hint: the container runs on; \"estiba logs\" shows what it wrote\n");
+    leave(1);
+}
+
 /* The monitor and the keeper are both gone: what became of the program cannot be known here. */
 static _Noreturn void connection_lost(void)
 {
-    if (client.raw)
-        terminal_restore(STDIN_FILENO, &client.before);
+    restore();
     dprintf(STDERR_FILENO, "estiba: cannot learn how the container ended: its monitor and its keeper were killed\n"
                            "hint: the container may still run; \"estiba ps\" shows it\n");
-    _exit(EXIT_LAUNCH);
+    _exit(record_status("launch"));
+}
+
+/* A program that drew the terminal for another client draws it again when its size changes, and only then. */
+static void begin(const struct run *run)
+{
+    trace("started");
+    if (run->kind == STREAMS_TERMINAL && plan_find(run->plan, OP_CONNECT) != NULL && !client.started)
+        send_size(1);
+    send_size(0); /* it may have changed since the plan was made */
+    client.started = true;
 }
 
 static void receive(const struct run *run)
@@ -165,8 +214,7 @@ static void receive(const struct run *run)
     case MESSAGE_STARTED:
         if (!run->attached)
             leave(0);
-        trace("started");
-        pass_size(SIGWINCH); /* it may have changed since the plan was made */
+        begin(run);
         break;
     case MESSAGE_OUTPUT:
         if (message.stream == 1 || message.stream == 2)
@@ -181,52 +229,73 @@ static void receive(const struct run *run)
     case MESSAGE_ACCEPTED:
         client.accepted = message.offset;
         break;
+    case MESSAGE_DROPPED:
+        dropped();
     default:
         break;
     }
 }
 
-static void send_input(void)
+static void send_input(const char *data, size_t size)
 {
-    static char data[INPUT_WINDOW];
-    uint64_t room = INPUT_WINDOW - (client.sent - client.accepted);
-    ssize_t size = read(STDIN_FILENO, data, room < sizeof data ? (size_t)room : sizeof data);
+    struct message message = {.type = MESSAGE_INPUT, .offset = client.sent};
+
+    if (size == 0)
+        return;
+    client.sent += size;
+    channel_send(client.connection, &message, data, size, NULL, 0);
+}
+
+/* Bytes that may be sent before more of them reached the program. */
+static size_t input_room(void)
+{
+    uint64_t ahead = client.sent - client.accepted + client.keys.count;
+    return ahead < INPUT_WINDOW ? INPUT_WINDOW - (size_t)ahead : 0;
+}
+
+static void take_input(void)
+{
+    static char data[INPUT_WINDOW], typed[INPUT_WINDOW + MAX_DETACH_KEYS];
+    bool detach;
+    ssize_t size = read(STDIN_FILENO, data, input_room());
 
     if (size < 0 && (errno == EINTR || errno == EAGAIN))
         return;
     if (size <= 0) {
         client.wants_input = false;
+        send_input(client.keys.held, client.keys.count);
         channel_tell(client.connection, MESSAGE_INPUT_END, 0);
         return;
     }
-    struct message message = {.type = MESSAGE_INPUT, .offset = client.sent};
-    client.sent += (uint64_t)size;
-    channel_send(client.connection, &message, data, (size_t)size, NULL, 0);
+    send_input(typed, keys_filter(&client.keys, data, (size_t)size, typed, &detach));
+    if (detach)
+        detached();
 }
 
 int client_main(struct run *run, int connection)
 {
     client.connection = connection;
     client.stop_signal = (int)run->stop_signal;
-    client.wants_input = run->attached && run->wants_input;
+    client.wants_input = run->attached && run->input_kind != INPUT_NONE;
     prctl(PR_SET_NAME, "estiba");
-    if (run->terminal >= 0) {
+    if (client.wants_input && run->kind == STREAMS_TERMINAL) {
+        const struct op *keys = plan_find(run->plan, OP_DETACH_KEYS);
+        if (keys != NULL)
+            client.keys = (struct keys){.sequence = keys->args.detach_keys.keys.b.data, .size = keys->args.detach_keys.keys.b.size};
         client.raw = terminal_raw(STDIN_FILENO, &client.before);
-        close(run->terminal);
     }
+    close_fd(&run->terminal); /* the monitor's */
     take_signals(run);
-    if (run->status >= 0) /* the lock is the keeper's and the monitor's */
-        close(run->status);
-    if (run->listener >= 0)
-        close(run->listener);
+    close_fd(&run->status); /* the lock is the keeper's and the monitor's */
+    close_fd(&run->listener);
     for (;;) {
-        bool input = client.wants_input && client.sent - client.accepted < INPUT_WINDOW;
+        bool input = client.wants_input && input_room() > 0;
         struct pollfd fds[2] = {{.fd = connection, .events = POLLIN}, {.fd = input ? STDIN_FILENO : -1, .events = POLLIN}};
         if (poll(fds, 2, -1) < 0)
             continue;
         if (fds[0].revents != 0)
             receive(run);
         if (fds[1].revents != 0)
-            send_input();
+            take_input();
     }
 }

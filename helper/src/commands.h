@@ -4,6 +4,7 @@
 
 #include "plan.h"
 
-int run_main(const struct plan *plan); /* run.c */
+int run_main(const struct plan *plan);    /* run.c */
+int attach_main(const struct plan *plan); /* attach.c */
 
 #endif

@@ -18,6 +18,14 @@ static void print_to_stderr(const char *record, size_t size)
 }
 
 static failure_sink *current_sink = print_to_stderr;
+static const char *current_subject = "start container";
+static int launch_status = EXIT_LAUNCH;
+
+void set_failure_subject(const char *subject, int status)
+{
+    current_subject = subject;
+    launch_status = status;
+}
 
 void set_failure_sink(failure_sink *sink)
 {
@@ -86,7 +94,7 @@ int record_status(const char *record)
         return EXIT_NOT_FOUND;
     if (strncmp(record, "cannot-execute ", 15) == 0)
         return EXIT_CANNOT_EXECUTE;
-    return EXIT_LAUNCH;
+    return launch_status;
 }
 
 void print_record(int fd, const char *record)
@@ -99,7 +107,7 @@ void print_record(int fd, const char *record)
         return;
     const char *tab = strchr(text, '\t');
     int length = (int)(tab ? (size_t)(tab - text) : strcspn(text, "\n"));
-    dprintf(fd, "estiba: cannot start container: %.*s%.*s\n", (int)(number - step - 1), step + 1, length, text);
+    dprintf(fd, "estiba: cannot %s: %.*s%.*s\n", current_subject, (int)(number - step - 1), step + 1, length, text);
     if (tab != NULL)
         dprintf(fd, "hint: %.*s\n", (int)strcspn(tab + 1, "\n"), tab + 1);
 }

@@ -20,10 +20,13 @@ void set_failure_sink(failure_sink *sink);
 _Noreturn void fail(enum kind kind, const char *step, int error, const char *hint, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
+/* What print_record() says cannot be done, and the exit status of a `launch` record: "start container" and EXIT_LAUNCH at first. */
+void set_failure_subject(const char *subject, int status);
+
 /* The exit status that a record means. */
 int record_status(const char *record);
 
-/* Writes the record for a person: `estiba: cannot start container: ...` and the hint. */
+/* Writes the record for a person: `estiba: cannot <subject>: ...` and the hint. */
 void print_record(int fd, const char *record);
 
 #endif

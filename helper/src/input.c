@@ -26,19 +26,18 @@ static size_t stage(struct run *run, const char *data, size_t size)
     return n > 0 ? (size_t)n : 0;
 }
 
-size_t input_stage(struct run *run, const char *data, size_t size, uint64_t offset, bool counted)
+size_t input_stage(struct run *run, unsigned client, const char *data, size_t size, uint64_t offset)
 {
     struct input_progress *progress = &run->shared->input;
 
-    if (!counted)
-        return stage(run, data, size);
+    progress->client = (uint8_t)client;
     progress->before = offset;
     progress->level = input_level(run);
     atomic_thread_fence(memory_order_seq_cst);
     progress->staging = true;
     atomic_thread_fence(memory_order_seq_cst);
     size_t staged = stage(run, data, size);
-    progress->taken = offset + staged;
+    progress->taken[client] = offset + staged;
     atomic_thread_fence(memory_order_seq_cst);
     progress->staging = false;
     return staged;
@@ -49,7 +48,7 @@ void input_resume(struct run *run)
     struct input_progress *progress = &run->shared->input;
 
     if (progress->staging)
-        progress->taken = progress->before + (uint64_t)(input_level(run) - progress->level);
+        progress->taken[progress->client] = progress->before + (uint64_t)(input_level(run) - progress->level);
     progress->staging = false;
 }
 

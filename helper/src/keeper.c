@@ -58,6 +58,34 @@ static void start_monitor(struct run *self)
     self->monitor = ends[1];
 }
 
+/* What a next monitor must not have any more, or has to take over. */
+static void obey_monitor(struct run *self, const struct message *message, const struct descriptors *descriptors)
+{
+    if (message->type == MESSAGE_REPORTED)
+        self->reported = true;
+    else if (message->type == MESSAGE_INPUT_CLOSED)
+        close_fd(&self->input);
+    else if (message->type == MESSAGE_OUTPUT_CLOSED && (message->stream == 1 || message->stream == 2))
+        close_fd(&self->output[message->stream - 1]);
+    else if ((message->type == MESSAGE_CLIENT || message->type == MESSAGE_CLIENT_GONE) && message->number < MAX_CLIENTS)
+        close_fd(&self->clients[message->number]);
+    if (message->type == MESSAGE_CLIENT_GONE && message->number == 0)
+        close_fd(&self->terminal); /* it is another's by now */
+    if (message->type == MESSAGE_CLIENT && message->number < MAX_CLIENTS && descriptors->count == 1)
+        self->clients[message->number] = descriptors->fds[0];
+}
+
+static void hear_monitor(struct run *self)
+{
+    static struct descriptors descriptors;
+    struct message message;
+
+    if (channel_receive(self->monitor, &message, NULL, 0, &descriptors, 0) < 0)
+        start_monitor(self);
+    else
+        obey_monitor(self, &message, &descriptors);
+}
+
 /* What a new monitor would have to be told is in `run` before it is said to this one. */
 static void tell_monitor(struct run *self, const struct message *message, const void *data, size_t size,
                          const struct descriptors *descriptors)
@@ -69,14 +97,8 @@ static void tell_monitor(struct run *self, const struct message *message, const 
 /* Waits until the monitor reported the end; a monitor that dies before is replaced. */
 static _Noreturn void finish(struct run *self)
 {
-    struct message message;
-
-    for (;;) {
-        if (channel_receive(self->monitor, &message, NULL, 0, NULL, 0) < 0)
-            start_monitor(self);
-        else if (message.type == MESSAGE_REPORTED)
-            break;
-    }
+    while (!self->reported)
+        hear_monitor(self);
     waitpid(self->pid, NULL, WNOHANG | __WALL);
     _exit(0);
 }
@@ -209,18 +231,6 @@ static void take_end(struct run *self)
     message.offset = (uint64_t)self->exit_signal;
     tell_monitor(self, &message, NULL, 0, NULL);
     finish(self);
-}
-
-static void hear_monitor(struct run *self)
-{
-    struct message message;
-
-    if (channel_receive(self->monitor, &message, NULL, 0, NULL, 0) < 0)
-        start_monitor(self);
-    else if (message.type == MESSAGE_INPUT_CLOSED)
-        close_fd(&self->input);
-    else if (message.type == MESSAGE_OUTPUT_CLOSED && (message.stream == 1 || message.stream == 2))
-        close_fd(&self->output[message.stream - 1]);
 }
 
 void keeper_main(struct run *self)

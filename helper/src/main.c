@@ -26,8 +26,8 @@ static const struct command {
     unsigned sides;
     bool sealed; /* whether a container's processes could reach this program's file */
 } commands[] = {
-    {"run", run_main, RUN_SIDES, true},          {"check", check_main, RUN_SIDES, false}, {"unpack", unpack_main, HOST_SIDE, false},
-    {"read", read_main, HOST_SIDE, false},       {"remove", remove_main, HOST_SIDE, false},
+    {"run", run_main, RUN_SIDES, true},          {"check", check_main, RUN_SIDES, false}, {"attach", attach_main, HOST_SIDE, false},
+    {"unpack", unpack_main, HOST_SIDE, false},   {"read", read_main, HOST_SIDE, false},   {"remove", remove_main, HOST_SIDE, false},
 };
 
 static const struct command *find_command(const char *name)

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -22,36 +21,7 @@ static struct monitor monitor;
 static void report_to_client(const char *record, size_t size)
 {
     struct message message = {.type = MESSAGE_FAILED};
-    channel_send(monitor.run->client, &message, record, size, NULL, 0);
-}
-
-void monitor_signal(struct monitor *self, int number)
-{
-    if (self->run->program >= 0 && number > 0 && number <= SIGRTMAX)
-        sys_pidfd_send_signal(self->run->program, number);
-}
-
-void monitor_resize(struct monitor *self, uint32_t size)
-{
-    struct winsize new_size = {.ws_row = (unsigned short)(size >> 16), .ws_col = (unsigned short)size};
-
-    if (self->run->kind == STREAMS_TERMINAL)
-        ioctl(self->run->output[0], TIOCSWINSZ, &new_size);
-}
-
-void monitor_close_output(struct monitor *self, unsigned index)
-{
-    struct run *run = self->run;
-    struct message message = {.type = MESSAGE_OUTPUT_CLOSED, .stream = (uint8_t)(index + 1)};
-
-    for (unsigned i = 1; i < MAX_CLIENTS; i++)
-        if (self->clients[i].fd >= 0)
-            return;
-    if (run->log >= 0 || run->kind != STREAMS_PIPES)
-        return;
-    close_fd(&run->output[index]);
-    self->streams[index].source = -1;
-    channel_send(run->keeper, &message, NULL, 0, NULL, MSG_DONTWAIT);
+    channel_send(monitor.run->clients[0], &message, record, size, NULL, 0);
 }
 
 static void make_pipe(int ends[2])
@@ -68,7 +38,7 @@ static void make_stages(struct run *run)
         make_pipe(run->stage[i]);
         fcntl(run->stage[i][1], F_SETPIPE_SZ, fcntl(run->scratch[1], F_GETPIPE_SZ));
     }
-    if (run->wants_input)
+    if (run->input_kind != INPUT_NONE)
         make_pipe(run->input_stage);
 }
 
@@ -138,6 +108,8 @@ static void start(struct run *run)
         take_orphans();
     if (run->kind != STREAMS_NULL)
         make_stages(run);
+    if (run->log.directory >= 0 && !log_open(run))
+        fail(LAUNCH, "log", errno, NULL, "%s", run->log.name);
     channel_pair(ends);
     run->keeper = ends[0];
     run->monitor = ends[1];
@@ -146,6 +118,7 @@ static void start(struct run *run)
         fail(LAUNCH, "fork", errno, NULL, "the keeper");
     if (pid == 0) {
         close_fd(&run->keeper);
+        close_fd(&run->log.fd);
         keeper_main(run);
     }
     close_fd(&run->monitor);
@@ -217,63 +190,12 @@ static void hear_program(struct run *run)
     status_exited(run, cgroups_had_oom(run->plan));
 }
 
-static void serve_stream(struct monitor *self, struct stream *stream, bool ready)
-{
-    struct run *run = self->run;
-
-    if (stream->held == 0) {
-        if (stream->source < 0 || !(ready || run->phase == EXITED))
-            return;
-        enum filled filled = stream_fill(stream);
-        if (filled == FILLED_END || (filled == FILLED_NOTHING && run->phase == EXITED))
-            stream->source = -1;
-        if (filled != FILLED_DATA)
-            return;
-        for (unsigned i = 0; i < MAX_CLIENTS; i++)
-            if (self->clients[i].fd >= 0)
-                stream->waiting |= 1u << i;
-    }
-    bool logged = stream_log(stream, run);
-    clients_deliver(self, stream);
-    /* A full disk holds the program up, so that no line is lost; but its end is not held up. */
-    if (stream->waiting == 0 && (logged || run->phase == EXITED))
-        stream_commit(stream);
-    self->log_blocked |= !logged;
-}
-
-static void serve_input(struct monitor *self)
-{
-    struct run *run = self->run;
-
-    if (!run->wants_input)
-        return;
-    if (input_level(run) > 0) {
-        if (!input_move(run) && run->kind == STREAMS_PIPES)
-            run->shared->input.ended = true;
-        for (unsigned i = 0; i < MAX_CLIENTS; i++)
-            self->clients[i].stalled = false;
-    }
-    clients_acknowledge(self);
-    if (run->shared->input.ended && run->input >= 0 && run->kind == STREAMS_PIPES && input_level(run) == 0) {
-        close_fd(&run->input);
-        channel_tell(run->keeper, MESSAGE_INPUT_CLOSED, 0);
-    }
-}
-
-static bool is_drained(const struct monitor *self)
-{
-    for (unsigned i = 0; i < 2; i++)
-        if (self->streams[i].source >= 0 || self->streams[i].held > 0)
-            return false;
-    return true;
-}
-
 enum { KEEPER, LISTENER, INPUT, OUTPUT, CLIENTS = OUTPUT + 2, POLLED = CLIENTS + MAX_CLIENTS };
 
 static void watch(const struct monitor *self, struct pollfd fds[POLLED])
 {
     const struct run *run = self->run;
-    int level = run->wants_input ? input_level(run) : 0;
+    int level = run->input_kind != INPUT_NONE ? input_level(run) : 0;
 
     fds[KEEPER] = (struct pollfd){.fd = run->keeper >= 0 ? run->keeper : run->program, .events = POLLIN};
     if (run->phase == EXITED)
@@ -285,32 +207,50 @@ static void watch(const struct monitor *self, struct pollfd fds[POLLED])
     for (unsigned i = 0; i < MAX_CLIENTS; i++) {
         const struct client_state *client = &self->clients[i];
         short events = (short)((client->stalled ? 0 : POLLIN) | (client->blocked ? POLLOUT : 0));
-        fds[CLIENTS + i] = (struct pollfd){.fd = events ? client->fd : -1, .events = events};
+        fds[CLIENTS + i] = (struct pollfd){.fd = run->clients[i], .events = events};
     }
+}
+
+/* How long to wait for an event at most, in milliseconds; -1: until there is one. */
+static int patience(struct monitor *self)
+{
+    int stalled = clients_drop_stalled(self);
+
+    if (self->run->phase == EXITED) {
+        bool first = !self->has_room;
+        if (first)
+            clients_make_room(self);
+        self->has_room = true;
+        if (first || (self->streams[0].held == 0 && self->streams[1].held == 0))
+            return 0;
+    }
+    if (self->log_blocked) /* the disk may have room again */
+        return stalled >= 0 && stalled < RETRY_MS ? stalled : RETRY_MS;
+    return stalled;
 }
 
 static void turn(struct monitor *self)
 {
-    static const struct timespec at_once = {0}, retry = {.tv_nsec = 100 * 1000 * 1000}; /* a full disk may have room again */
     static const sigset_t none;
     struct run *run = self->run;
     struct pollfd fds[POLLED];
-    bool waiting = run->phase != EXITED || self->streams[0].held > 0 || self->streams[1].held > 0;
 
     if (child_died)
         reap_orphans(run);
+    int wait = patience(self);
+    struct timespec limit = {.tv_sec = wait / 1000, .tv_nsec = wait % 1000 * 1000000L};
     watch(self, fds);
-    if (ppoll(fds, POLLED, self->log_blocked ? &retry : waiting ? NULL : &at_once, &none) < 0)
+    if (ppoll(fds, POLLED, wait < 0 ? NULL : &limit, &none) < 0)
         return;
     if (fds[LISTENER].revents & POLLIN)
         clients_accept(self);
     for (unsigned i = 0; i < MAX_CLIENTS; i++)
         if (fds[CLIENTS + i].fd >= 0 && (fds[CLIENTS + i].revents & (POLLIN | POLLHUP | POLLERR)))
-            client_read(self, i);
-    serve_input(self);
+            client_read(self, i, fds[CLIENTS + i].revents & POLLHUP);
+    relay_input(self);
     self->log_blocked = false;
     for (unsigned i = 0; i < 2; i++)
-        serve_stream(self, &self->streams[i], fds[OUTPUT + i].revents != 0);
+        relay_output(self, &self->streams[i], fds[OUTPUT + i].revents != 0);
     if (fds[KEEPER].revents != 0 && run->phase != EXITED) {
         if (run->keeper >= 0)
             hear_keeper(run);
@@ -319,23 +259,7 @@ static void turn(struct monitor *self)
     }
 }
 
-static void open_streams(struct monitor *self, bool resumed)
-{
-    struct run *run = self->run;
-
-    for (unsigned i = 0; i < 2; i++) {
-        struct stream *stream = &self->streams[i];
-        if (run->output[i] < 0) {
-            stream->source = -1;
-            continue;
-        }
-        stream_open(stream, run, i);
-        if (resumed && stream_resume(stream, run) && run->client >= 0)
-            stream->waiting = 1;
-    }
-}
-
-/* Tells the first client how it ended, then does what nobody waits for. */
+/* Tells the clients how it ended, then does what nobody waits for. */
 static _Noreturn void finish(struct monitor *self)
 {
     struct run *run = self->run;
@@ -346,8 +270,10 @@ static _Noreturn void finish(struct monitor *self)
         message = (struct message){.type = MESSAGE_FAILED};
         size = strlen(run->record);
     }
+    log_end(run);
     after_before_report(run);
     trace("report");
+    clients_accept(self); /* who connected in time learns it too */
     clients_tell(self, &message, run->record, size);
     if (run->keeper >= 0) {
         channel_tell(run->keeper, MESSAGE_REPORTED, 0);
@@ -365,20 +291,21 @@ void monitor_main(struct run *run, bool resumed)
     prctl(PR_SET_NAME, "estiba-monitor");
     if (!resumed)
         start(run);
+    else if (run->log.directory >= 0)
+        log_open(run);
     input_resume(run);
-    clients_open(&monitor);
     while (run->phase == LAUNCHING)
         hear_keeper(run);
     if (run->phase == FAILED)
         finish(&monitor);
     harden_watcher();
-    open_streams(&monitor, resumed);
-    struct message started = {.type = MESSAGE_STARTED}; /* again after a resumption: the dead monitor may not have said it */
+    relay_open(&monitor, resumed);
+    struct message started = {.type = MESSAGE_STARTED, .number = CLIENT_PROTOCOL}; /* a dead monitor may not have said it */
     clients_tell(&monitor, &started, NULL, 0);
     for (unsigned i = 0; i < 2; i++) /* what a dead monitor left: no event will tell of it */
-        serve_stream(&monitor, &monitor.streams[i], false);
-    serve_input(&monitor);
-    while (run->phase != EXITED || !is_drained(&monitor))
+        relay_output(&monitor, &monitor.streams[i], false);
+    relay_input(&monitor);
+    while (run->phase != EXITED || !relay_is_drained(&monitor))
         turn(&monitor);
     finish(&monitor);
 }

@@ -1,4 +1,4 @@
-/* The monitor's state, shared by monitor.c (the life of the container) and clients.c (who is attached). */
+/* The monitor's state, shared by monitor.c (the life of the container), relay.c (its streams) and clients.c (who is attached). */
 #ifndef ESTIBA_MONITOR_H
 #define ESTIBA_MONITOR_H
 
@@ -6,37 +6,51 @@
 #include "run.h"
 #include "stream.h"
 
-enum { MAX_CLIENTS = 16 };
-
+/* What the monitor knows of a client beside its connection, run->clients. */
 struct client_state {
-    int fd; /* -1: free */
-    bool known;          /* restored its terminal and left by itself */
+    bool left;           /* restored its terminal and went by itself */
     bool stalled;        /* the next of its messages is input that the stage has no room for */
-    uint64_t received, acknowledged; /* bytes of its input that were staged, and what it was told of them */
-    uint32_t blocked;    /* streams (a bit each) that wait for room in its socket */
+    uint64_t acknowledged; /* what it was told of its input */
+    uint32_t blocked;      /* streams (a bit each), and bit 0 for acknowledgements, that wait for room in its socket */
+    uint64_t blocked_since; /* CLOCK_MONOTONIC, ns; 0: it takes what it is sent */
 };
 
 struct monitor {
     struct run *run;
     struct stream streams[2];
-    struct client_state clients[MAX_CLIENTS]; /* [0] is the one that started the container */
-    bool log_blocked;    /* the log's disk is full */
+    struct client_state clients[MAX_CLIENTS];
+    bool log_blocked; /* the log's disk is full */
+    bool has_room;    /* clients_make_room() was called */
 };
 
-void clients_open(struct monitor *monitor);
+/* --- clients.c */
+
+/* Takes everyone who waits at the listener. */
 void clients_accept(struct monitor *monitor);
-/* Reads one message of the client. */
-void client_read(struct monitor *monitor, unsigned index);
+/* Reads one message of the client; `hung_up` when it is dead. */
+void client_read(struct monitor *monitor, unsigned index, bool hung_up);
 /* Tells clients how much of their input reached the program. */
 void clients_acknowledge(struct monitor *monitor);
 /* Sends what the stream holds to the clients that wait for it. */
 void clients_deliver(struct monitor *monitor, struct stream *stream);
-/* Sends a message to all clients, and waits a while for the slow. */
+/* Lets go of those who have not read for too long; the milliseconds until that has to be looked at again, or -1. */
+int clients_drop_stalled(struct monitor *monitor);
+/* The container has ended: what is left finds room in the clients' sockets, and nobody who does not read is waited for. */
+void clients_make_room(struct monitor *monitor);
+/* Sends a message to all clients. */
 void clients_tell(struct monitor *monitor, const struct message *message, const void *data, size_t size);
 
-void monitor_signal(struct monitor *monitor, int number);
-void monitor_resize(struct monitor *monitor, uint32_t size);
-/* The stream has no reader left: the program shall learn that. */
-void monitor_close_output(struct monitor *monitor, unsigned index);
+/* --- relay.c */
+
+void relay_open(struct monitor *monitor, bool resumed);
+/* Moves output on; `ready` when there may be more. */
+void relay_output(struct monitor *monitor, struct stream *stream, bool ready);
+void relay_input(struct monitor *monitor);
+/* Nothing of the output is left. */
+bool relay_is_drained(const struct monitor *monitor);
+void relay_signal(struct monitor *monitor, uint32_t number);
+void relay_size(struct monitor *monitor, uint32_t size);
+/* A client cannot write the stream any more: when nobody else reads it, the program shall learn that. */
+void relay_close_output(struct monitor *monitor, unsigned index);
 
 #endif

@@ -23,6 +23,8 @@ enum {
     OP_TRACE = 11,
     OP_STOP_SIGNAL = 12,
     OP_LISTEN = 13,
+    OP_CONNECT = 14,
+    OP_DETACH_KEYS = 15,
     OP_OVERLAY = 32,
     OP_ROOT = 33,
     OP_MOUNT = 34,
@@ -92,12 +94,14 @@ union arguments {
     struct { union value slot; } cgroup;
     struct { union value kind, stdin_, rows, columns; } streams;
     struct { union value attached, signal_proxy; } client;
-    struct { union value slot; } log;
+    struct { union value slot, name, max_size, max_files; } log;
     struct { union value slot; } status;
     struct { union value slot; } report;
     struct { union value slot; } trace;
     struct { union value number; } stop_signal;
     struct { union value slot, name; } listen;
+    struct { union value slot, name; } connect;
+    struct { union value keys; } detach_keys;
     struct { union value layers, lowers, upper, volatile_, flags; } overlay;
     struct { union value slot, flags; } root;
     struct { union value fstype, target, flags, options; } mount;
@@ -154,12 +158,14 @@ static const struct schema schemas[] = {
     {5, SIDE_HOST, "cgroup", "u"},
     {6, SIDE_HOST, "streams", "uuuu"},
     {7, SIDE_HOST, "client", "uu"},
-    {8, SIDE_HOST, "log", "u"},
+    {8, SIDE_HOST, "log", "usqu"},
     {9, SIDE_HOST, "status", "u"},
     {10, SIDE_HOST, "report", "u"},
     {11, SIDE_HOST, "trace", "u"},
     {12, SIDE_HOST, "stop_signal", "u"},
     {13, SIDE_HOST, "listen", "us"},
+    {14, SIDE_HOST, "connect", "us"},
+    {15, SIDE_HOST, "detach_keys", "b"},
     {32, SIDE_CONTAINER, "overlay", "uluuq"},
     {33, SIDE_CONTAINER, "root", "uq"},
     {34, SIDE_CONTAINER, "mount", "ssql"},

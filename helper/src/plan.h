@@ -41,6 +41,7 @@ size_t plan_decode_op(const char *data, size_t size, struct op *op, const char *
 
 /* Checks that a plan for `run` makes sense as a whole (plan_check.c); fails with a reason. */
 void plan_check_run(const struct plan *plan);
+void plan_check_attach(const struct plan *plan);
 
 /* The first operation with this code, or NULL. */
 const struct op *plan_find(const struct plan *plan, uint16_t code);

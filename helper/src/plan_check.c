@@ -3,12 +3,13 @@
 
 #include "failure.h"
 #include "plan.h"
+#include "run.h"
 #include "base.h"
 
 /* Operations that make sense at most once, and those that a plan to run needs. */
 static const uint16_t once[] = {
     OP_USER_NAMESPACE, OP_NAMESPACES, OP_STREAMS, OP_CLIENT, OP_LOG,  OP_STATUS,       OP_REPORT,  OP_TRACE, OP_STOP_SIGNAL,
-    OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE,
+    OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE, OP_CONNECT, OP_DETACH_KEYS,
 };
 
 static _Noreturn void refuse(const struct op *op, const char *reason)
@@ -38,13 +39,14 @@ static void check_slots(const struct plan *plan, const struct op *op)
     switch (op->schema->code) {
     case OP_IDMAP:
     case OP_CGROUP:
-    case OP_LOG:
     case OP_STATUS:
     case OP_REPORT:
     case OP_TRACE:
         check_slot(plan, op, args->all[0].u, false);
         break;
+    case OP_LOG:
     case OP_LISTEN:
+    case OP_CONNECT:
     case OP_FORGET:
     case OP_REMOVE_CGROUP:
         check_slot(plan, op, args->all[0].u, false);
@@ -83,8 +85,16 @@ static void check_values(const struct plan *plan, const struct op *op)
             refuse(op, "has a flag that is not a namespace's");
         break;
     case OP_STREAMS:
-        if (args->streams.kind.u > 2)
+        if (args->streams.kind.u > 2 || args->streams.stdin_.u > 2)
             refuse(op, "has an unknown kind");
+        break;
+    case OP_LOG:
+        if (args->log.max_files.u == 0 || args->log.name.s.size > 255 - sizeof ".4294967295")
+            refuse(op, "has an impossible name or number of files");
+        break;
+    case OP_DETACH_KEYS:
+        if (args->detach_keys.keys.b.size == 0 || args->detach_keys.keys.b.size > MAX_DETACH_KEYS)
+            refuse(op, "has an impossible number of keys");
         break;
     case OP_CONSOLE: {
         const struct op *streams = plan_find(plan, OP_STREAMS);
@@ -111,12 +121,8 @@ static bool is_of_the_root(const struct op *op)
     return (op->schema->code >= OP_OVERLAY && op->schema->code <= OP_READONLY) || op_is(op, OP_READONLY_ROOT) || op_is(op, OP_VOLUME);
 }
 
-void plan_check_run(const struct plan *plan)
+static void check_all(const struct plan *plan)
 {
-    const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE);
-    const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
-    const struct op *pivot = plan_find(plan, OP_PIVOT), *streams = plan_find(plan, OP_STREAMS);
-
     for (uint32_t i = 0; i < plan->count; i++) {
         check_slots(plan, &plan->ops[i]);
         check_values(plan, &plan->ops[i]);
@@ -126,6 +132,22 @@ void plan_check_run(const struct plan *plan)
         if (op != NULL && plan_next(plan, op, once[i]) != NULL)
             refuse(op, "stands twice");
     }
+}
+
+void plan_check_attach(const struct plan *plan)
+{
+    check_all(plan);
+    if (plan_find(plan, OP_CONNECT) == NULL)
+        fail(LAUNCH, "plan", 0, NULL, "it connects to nothing");
+}
+
+void plan_check_run(const struct plan *plan)
+{
+    const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE);
+    const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
+    const struct op *pivot = plan_find(plan, OP_PIVOT), *streams = plan_find(plan, OP_STREAMS);
+
+    check_all(plan);
     if (execute == NULL)
         fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
     if (execute + 1 < plan->ops + plan->count && execute[1].schema->side == SIDE_CONTAINER)

@@ -15,9 +15,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <termios.h>
 
 #include "base.h"
@@ -31,33 +28,6 @@ static int slot_fd(const struct plan *plan, uint16_t code)
     return op ? plan->slots[op->args.all[0].u].fd : -1;
 }
 
-static struct run run_of(const struct plan *plan)
-{
-    const struct op *streams = plan_find(plan, OP_STREAMS), *client = plan_find(plan, OP_CLIENT);
-    const struct op *stop = plan_find(plan, OP_STOP_SIGNAL);
-    struct run run = {
-        .plan = plan,
-        .stop_signal = stop ? stop->args.stop_signal.number.u : 0,
-        .log = slot_fd(plan, OP_LOG),
-        .status = slot_fd(plan, OP_STATUS),
-        .report = slot_fd(plan, OP_REPORT),
-        .listener = -1, .client = -1, .keeper = -1, .monitor = -1, .terminal = -1, .input = -1, .program = -1,
-        .output = {-1, -1}, .stage = {{-1, -1}, {-1, -1}}, .input_stage = {-1, -1}, .scratch = {-1, -1}, .user_namespace = -1, .namespaces = {-1, -1, -1},
-    };
-
-    if (streams != NULL) {
-        run.kind = (enum stream_kind)streams->args.streams.kind.u;
-        run.wants_input = streams->args.streams.stdin_.u != 0 && run.kind != STREAMS_NULL;
-        run.rows = streams->args.streams.rows.u;
-        run.columns = streams->args.streams.columns.u;
-    }
-    if (client != NULL) {
-        run.attached = client->args.client.attached.u != 0;
-        run.signal_proxy = client->args.client.signal_proxy.u != 0;
-    }
-    return run;
-}
-
 /* Only the slots stay open, and nothing of them reaches a program by an exec. */
 static void close_others(const struct plan *plan)
 {
@@ -69,27 +39,59 @@ static void close_others(const struct plan *plan)
         fail(LAUNCH, "close_range", errno, NULL, "of the inherited descriptors");
 }
 
-/* Connects in the slot's directory itself, so that no path is followed and sun_path's 108 bytes suffice. */
-static int listen_in(int directory, const char *name)
+static struct log log_of(const struct plan *plan)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    autoclose listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    autoclose here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    const struct op *op = plan_find(plan, OP_LOG);
 
-    if (strlen(name) >= sizeof address.sun_path)
-        fail(LAUNCH, "listen", ENAMETOOLONG, NULL, "%s", name);
-    strcpy(address.sun_path, name);
-    unlinkat(directory, name, 0);
-    mode_t mask = umask(0177);
-    bool ready = listener >= 0 && fchdir(directory) == 0 && bind(listener, (struct sockaddr *)&address, sizeof address) == 0 &&
-                 listen(listener, 16) == 0;
-    int error = errno;
-    umask(mask);
-    if (here >= 0 && fchdir(here) != 0)
-        fail(LAUNCH, "listen", errno, NULL, "the working directory");
-    if (!ready)
-        fail(LAUNCH, "listen", error, NULL, "%s", name);
-    return keep_fd(&listener);
+    if (op == NULL)
+        return (struct log){.directory = -1, .fd = -1};
+    return (struct log){
+        .directory = slot_fd(plan, OP_LOG),
+        .name = op->args.log.name.s.data,
+        .max_size = op->args.log.max_size.q,
+        .max_files = op->args.log.max_files.u,
+        .fd = -1,
+    };
+}
+
+void run_read(struct run *run, const struct plan *plan)
+{
+    const struct op *streams = plan_find(plan, OP_STREAMS), *client = plan_find(plan, OP_CLIENT);
+    const struct op *stop = plan_find(plan, OP_STOP_SIGNAL);
+
+    close_others(plan);
+    *run = (struct run){
+        .plan = plan,
+        .stop_signal = stop ? stop->args.stop_signal.number.u : 0,
+        .log = log_of(plan),
+        .status = slot_fd(plan, OP_STATUS),
+        .report = slot_fd(plan, OP_REPORT),
+        .listener = -1, .keeper = -1, .monitor = -1, .terminal = -1, .input = -1, .program = -1,
+        .output = {-1, -1}, .stage = {{-1, -1}, {-1, -1}}, .input_stage = {-1, -1}, .scratch = {-1, -1}, .user_namespace = -1, .namespaces = {-1, -1, -1},
+    };
+    for (unsigned i = 0; i < MAX_CLIENTS; i++)
+        run->clients[i] = -1;
+    if (streams != NULL) {
+        run->kind = (enum stream_kind)streams->args.streams.kind.u;
+        run->input_kind = run->kind == STREAMS_NULL ? INPUT_NONE : (enum input_kind)streams->args.streams.stdin_.u;
+        run->rows = streams->args.streams.rows.u;
+        run->columns = streams->args.streams.columns.u;
+    }
+    if (client != NULL) {
+        run->attached = client->args.client.attached.u != 0;
+        run->signal_proxy = client->args.client.signal_proxy.u != 0;
+    }
+}
+
+static void start_listening(struct run *run)
+{
+    const struct op *op = plan_find(run->plan, OP_LISTEN);
+
+    if (op == NULL)
+        return;
+    run->listener = channel_listen(slot_fd(run->plan, OP_LISTEN), op->args.listen.name.s.data);
+    if (run->listener < 0)
+        fail(LAUNCH, "listen", errno, NULL, "%s", op->args.listen.name.s.data);
 }
 
 static void lock_status(const struct run *run)
@@ -118,7 +120,7 @@ static int keep_terminal(struct termios *before)
 void take_streams(struct run *run, const struct descriptors *descriptors)
 {
     const int *fds = descriptors->fds;
-    size_t wanted = run->kind == STREAMS_NULL ? 0 : run->kind == STREAMS_TERMINAL ? 1 : 2u + run->wants_input;
+    size_t wanted = run->kind == STREAMS_NULL ? 0 : run->kind == STREAMS_TERMINAL ? 1 : 2u + (run->input_kind != INPUT_NONE);
 
     if (descriptors->count != wanted)
         fail(LAUNCH, "streams", 0, NULL, "%zu descriptors instead of %zu", descriptors->count, wanted);
@@ -130,7 +132,7 @@ void take_streams(struct run *run, const struct descriptors *descriptors)
     }
     run->output[0] = fds[0];
     run->output[1] = fds[1];
-    run->input = run->wants_input ? fds[2] : -1;
+    run->input = run->input_kind != INPUT_NONE ? fds[2] : -1;
 }
 
 static struct shared *share(void)
@@ -139,7 +141,6 @@ static struct shared *share(void)
 
     if (shared == MAP_FAILED)
         fail(LAUNCH, "memory", errno, NULL, "shared by monitor and keeper");
-    shared->output[0].log_from = shared->output[1].log_from = -1;
     return shared;
 }
 
@@ -156,29 +157,26 @@ int run_main(const struct plan *plan)
     struct run run;
 
     plan_check_run(plan);
-    close_others(plan);
+    run_read(&run, plan);
     trace_to(slot_fd(plan, OP_TRACE));
     trace("plan");
-    run = run_of(plan);
     report_slot = run.report;
     if (run.report >= 0)
         set_failure_sink(write_report);
     prctl(PR_SET_DUMPABLE, 0);
     lock_status(&run);
-    const struct op *listen_op = plan_find(plan, OP_LISTEN);
-    if (listen_op != NULL)
-        run.listener = listen_in(plan->slots[listen_op->args.listen.slot.u].fd, listen_op->args.listen.name.s.data);
+    start_listening(&run);
     take_size(&run);
     run.shared = share();
     channel_pair(connection);
-    if (run.attached && run.kind == STREAMS_TERMINAL && isatty(STDIN_FILENO))
+    if (run.attached && run.kind == STREAMS_TERMINAL && run.input_kind != INPUT_NONE)
         run.terminal = keep_terminal(&run.terminal_before);
     pid_t pid = fork();
     if (pid < 0)
         fail(LAUNCH, "fork", errno, NULL, "the monitor");
     if (pid == 0) {
         close(connection[0]);
-        run.client = connection[1];
+        run.clients[0] = connection[1];
         monitor_main(&run, false);
     }
     close(connection[1]); /* or the end of the others could not be seen */

@@ -11,28 +11,39 @@
 
 #include "channel.h"
 #include "failure.h"
+#include "log.h"
 #include "plan.h"
 
 enum stream_kind { STREAMS_NULL = 0, STREAMS_PIPES = 1, STREAMS_TERMINAL = 2 };
 
+/* What the program's standard input is (`streams` of the plan). */
+enum input_kind { INPUT_NONE = 0, INPUT_ONCE = 1, INPUT_OPEN = 2 };
+
+enum { MAX_CLIENTS = 16, MAX_DETACH_KEYS = 16 };
+
+/* How long a client that does not read, or a log that cannot be written, holds the program up; how often the log is tried again. */
+#define PATIENCE_NS 5000000000u
+enum { RETRY_MS = 100 };
+
 /* How far one output stream is, in memory that outlives a monitor (stream.c says how it is used). */
 struct progress {
     uint64_t base, next; /* offset of the first byte in the stage, and what it becomes when the stage is emptied */
-    int64_t log_from;    /* size of the log before the staged bytes were written to it, -1 before */
-    bool logged;
+    uint32_t logged;     /* bytes of the stage that the log has */
 };
 
-/* How far the first client's input is (input.c). */
+/* How far the clients' input is (input.c). */
 struct input_progress {
-    uint64_t taken;  /* bytes that went into the stage */
-    uint64_t before; /* while some go into it: what `taken` was, and the stage's level then */
+    uint64_t taken[MAX_CLIENTS]; /* bytes of each client that went into the stage */
+    uint64_t before; /* while some of `client` go into it: what `taken` was, and the stage's level then */
     int level;
+    uint8_t client;
     bool staging;
     bool ended; /* no more will come: close the program's end once the stage is empty */
 };
 
 struct shared {
     struct progress output[2];
+    struct log_state log;
     struct input_progress input;
 };
 
@@ -41,11 +52,13 @@ enum phase { LAUNCHING, STARTED, FAILED, EXITED };
 struct run {
     const struct plan *plan;
     enum stream_kind kind;
-    bool wants_input, attached, signal_proxy;
+    enum input_kind input_kind;
+    bool attached, signal_proxy;
     uint32_t rows, columns, stop_signal;
-    int log, status, report, listener; /* descriptors, -1 where the plan names none */
+    struct log log;
+    int status, report, listener; /* descriptors, -1 where the plan names none */
 
-    int client;       /* the monitor's end of the first client's connection */
+    int clients[MAX_CLIENTS]; /* the monitor's ends of the connections, -1: none; [0] is the client that started the container */
     int keeper;       /* the monitor's end of the connection with the keeper */
     int monitor;      /* the keeper's end */
     int terminal;     /* the client's terminal, while it may have to be restored for a client that was killed */
@@ -63,9 +76,12 @@ struct run {
     int user_namespace; /* to remove what belongs to its ids */
     int namespaces[3];  /* mount, network, IPC: the keeper holds them, so that their end is not waited for with the program's */
     int exit_code, exit_signal;
+    bool reported;      /* the monitor told the clients */
     char record[MAX_RECORD]; /* of phase FAILED */
 };
 
+/* run.c: a plan for `run` or `attach` as this structure, with nothing open yet but its slots, and no other descriptor left. */
+void run_read(struct run *run, const struct plan *plan);
 /* client.c: copies the streams of the calling process; returns its exit status. */
 int client_main(struct run *run, int connection);
 /* monitor.c; `resumed` when the keeper starts it in the place of one that died. */

@@ -8,7 +8,6 @@
 
 #include "base.h"
 #include "channel.h"
-#include "log.h"
 
 void stream_open(struct stream *stream, struct run *run, unsigned index)
 {
@@ -64,38 +63,17 @@ enum filled stream_fill(struct stream *stream)
     return FILLED_DATA;
 }
 
-bool stream_resume(struct stream *stream, const struct run *run)
+bool stream_resume(struct stream *stream)
 {
     struct progress *progress = stream->progress;
 
     peek(stream);
-    if (stream->held == 0) {
-        if (progress->next > progress->base)
-            progress->base = progress->next;
-        progress->log_from = -1;
-        progress->logged = false;
-        return false;
-    }
-    if (!progress->logged && progress->log_from >= 0)
-        log_cut(run->log, progress->log_from);
-    return true;
-}
-
-bool stream_log(struct stream *stream, const struct run *run)
-{
-    struct progress *progress = stream->progress;
-
-    if (run->log < 0 || progress->logged)
+    if (stream->held > 0)
         return true;
-    if (progress->log_from < 0)
-        progress->log_from = log_size(run->log);
-    if (!log_write(run->log, stream->number == 2 ? "stderr" : "stdout", stream->data, stream->held)) {
-        log_cut(run->log, progress->log_from);
-        progress->log_from = -1; /* the other stream may append before this one is tried again */
-        return false;
-    }
-    progress->logged = true;
-    return true;
+    if (progress->next > progress->base)
+        progress->base = progress->next;
+    progress->logged = 0;
+    return false;
 }
 
 void stream_commit(struct stream *stream)
@@ -106,7 +84,6 @@ void stream_commit(struct stream *stream)
     atomic_thread_fence(memory_order_seq_cst);
     (void)!read_all(stream->stage[0], stream->data, stream->held);
     progress->base = progress->next;
-    progress->log_from = -1;
-    progress->logged = false;
+    progress->logged = 0;
     stream->held = 0;
 }

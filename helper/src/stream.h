@@ -6,7 +6,7 @@
  * looked at by tee(2), delivered, and only then taken out of the stage. `struct progress` in shared memory holds the offset of
  * the stage's first byte (`base`) and, before the stage is emptied, what follows it (`next`): a new monitor that finds the
  * stage empty goes on at `next`, one that finds it full delivers again at `base`. Clients drop what they have by its offset;
- * the log is cut back to `log_from`.
+ * the log knows how much of them it has (log.h).
  */
 #ifndef ESTIBA_STREAM_H
 #define ESTIBA_STREAM_H
@@ -30,14 +30,11 @@ struct stream {
 void stream_open(struct stream *stream, struct run *run, unsigned index);
 
 /* Takes over what a dead monitor left in the stage; true when there is something to deliver. */
-bool stream_resume(struct stream *stream, const struct run *run);
+bool stream_resume(struct stream *stream);
 
 enum filled { FILLED_NOTHING, FILLED_DATA, FILLED_END };
 /* Moves what the program wrote, at most MAX_DATA bytes, into the stage and `data`. Only when nothing is held. */
 enum filled stream_fill(struct stream *stream);
-
-/* Writes the held bytes to the log where there is one; false when that must be tried again (disk full). */
-bool stream_log(struct stream *stream, const struct run *run);
 
 /* Everyone has them: empties the stage. */
 void stream_commit(struct stream *stream);

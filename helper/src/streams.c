@@ -53,9 +53,10 @@ void make_streams(struct container *self)
     }
     self->streams[1] = make_pipe(&outer[0], false);
     self->streams[2] = make_pipe(&outer[1], false);
-    if (self->run->wants_input)
+    bool has_input = self->run->input_kind != INPUT_NONE;
+    if (has_input)
         self->streams[0] = make_pipe(&outer[2], true);
-    send_outer_ends(self, outer, self->run->wants_input ? 3 : 2);
+    send_outer_ends(self, outer, has_input ? 3 : 2);
 }
 
 /* The slave by TIOCGPTPEER (ioctl_tty(2)), so that no path of the container is trusted to lead to it. */

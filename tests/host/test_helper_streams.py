@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import random
-import re
 import signal
-import struct
 import subprocess
 import termios
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.plans import NULL, TERMINAL, Container, children, comm, named, read_until, until
+from tests.support.clients import Terminal
+from tests.support.plans import NULL, TERMINAL, Container, children, named, read_until, until
+from tests.support.watchers import logged, program_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,55 +118,6 @@ def test_reader_that_went_away_leaves_the_log(container: Container, tmp_path: Pa
     until(lambda: logged(tmp_path / "log", b"stdout") == b"first\nsecond\nthird\n", "the log")
 
 
-# --- the log -----------------------------------------------------------------------------------------------------------------
-
-ENTRY = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z (stdout|stderr) ([FP]) (.*)")
-
-
-def logged(path: Path, stream: bytes) -> bytes:
-    """What the CRI log holds of a stream: every line must have the format."""
-    text = b""
-    content = path.read_bytes() if path.exists() else b""
-    for line in content.split(b"\n")[:-1]:
-        found = ENTRY.fullmatch(line)
-        assert found is not None, line[:200]
-        if found[1] == stream:
-            text += found[3] + (b"\n" if found[2] == b"F" else b"")
-    assert content == b"" or content.endswith(b"\n")
-    return text
-
-
-def test_log_of_partial_lines(container: Container, tmp_path: Path) -> None:
-    container.log(tmp_path / "log")
-    container.run("sh", "-c", "printf 'no newline'; sleep 0.1; printf ' yet\\n\\nlast'")
-    assert [line.split(b" ", 2)[1:] for line in (tmp_path / "log").read_bytes().splitlines()] == [
-        [b"stdout", b"P no newline"], [b"stdout", b"F  yet"], [b"stdout", b"F "], [b"stdout", b"P last"],
-    ]  # fmt: skip
-
-
-def test_log_of_a_line_longer_than_every_buffer(container: Container, tmp_path: Path) -> None:
-    container.log(tmp_path / "log")
-    done = container.run("sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x; echo; head -c 100000 /dev/urandom")
-    assert len(done.stdout) == 400_001
-    assert logged(tmp_path / "log", b"stdout") == done.stdout
-
-
-def test_log_is_appended(container: Container, tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"2026-01-01T00:00:00.000000000Z stdout F before\n")
-    container.log(tmp_path / "log")
-    container.run("echo", "after")
-    assert logged(tmp_path / "log", b"stdout") == b"before\nafter\n"
-
-
-def test_full_disk_holds_the_output_but_not_the_end(container: Container, tmp_path: Path) -> None:
-    container.log(tmp_path / "log")
-    os.close(container.opened.pop())
-    container.opened.append(os.open("/dev/full", os.O_RDWR))
-    assert container.opened[-1] == container.slots[-1][2]
-    done = container.run("sh", "-c", "echo hello; exit 5")
-    assert (done.returncode, done.stdout) == (5, b"hello\n")
-
-
 # --- signals ---------------------------------------------------------------------------------------------------------------
 
 TRAPS = 'for s in HUP INT QUIT TERM USR1 USR2 CONT WINCH TSTP; do trap "echo $s" $s; done; echo ready; while :; do sleep 0.01; done'
@@ -187,13 +135,6 @@ def test_signal_through_the_client(container: Container, name: str, init: bool) 
         kill_program(process)
         process.communicate()
         assert process.returncode == 128 + signal.SIGKILL
-
-
-def program_of(process: subprocess.Popen[bytes]) -> int:
-    """The pid of the container's first process."""
-    keeper = named(process, "estiba-keeper")
-    found = until(lambda: [pid for pid in children(keeper) if comm(pid) not in {"estiba-keeper", "estiba-monitor"}], "the program")
-    return int(found[0])
 
 
 def kill_program(process: subprocess.Popen[bytes]) -> None:
@@ -284,42 +225,6 @@ def test_program_that_cannot_run_under_init(container: Container, tmp_path: Path
 # --- terminals ---------------------------------------------------------------------------------------------------------------
 
 
-class Terminal:
-    """The outer terminal: the client has its slave as all three streams and as its controlling terminal."""
-
-    def __init__(self, container: Container, rows: int, columns: int, *words: str) -> None:
-        container.kind, container.stdin = TERMINAL, 1
-        self.master, slave = pty.openpty()
-        self.resize(rows, columns)
-        self.before = termios.tcgetattr(slave)
-        container.prefix = ["/usr/bin/setsid", "--ctty"]
-        self.process = container.start(*words, stdin=slave, stdout=slave, stderr=slave)
-        self.slave = slave
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def expect(self, text: bytes) -> bytes:
-        return read_until(self.master, text)
-
-    def close(self) -> int:
-        drain = threading.Thread(target=self.drain)
-        drain.start()
-        status = self.process.wait(30)
-        self.after = termios.tcgetattr(self.slave)
-        os.close(self.slave)
-        drain.join()
-        os.close(self.master)
-        return status
-
-    def drain(self) -> None:
-        try:
-            while os.read(self.master, 4096):
-                pass
-        except OSError:
-            return  # EIO: the last slave is closed
-
-
 def test_terminal(container: Container) -> None:
     terminal = Terminal(container, 33, 77, "sh", "-c", "stty size; tty; echo err >&2; read x; echo got $x; exit 9")
     assert terminal.expect(b"err\r\n") == b"33 77\r\n/dev/pts/0\r\nerr\r\n"
@@ -376,10 +281,3 @@ def test_terminal_after_a_failure_to_launch(container: Container) -> None:
     terminal.expect(b"not found in the container's PATH\r\n")
     assert terminal.close() == 127
     assert terminal.after == terminal.before
-
-
-def test_log_of_a_terminal(container: Container, tmp_path: Path) -> None:
-    container.log(tmp_path / "log")
-    terminal = Terminal(container, 20, 30, "sh", "-c", "echo one; echo two >&2")
-    assert terminal.close() == 0
-    assert logged(tmp_path / "log", b"stdout") == b"one\r\ntwo\r\n"

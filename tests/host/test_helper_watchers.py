@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import signal
-import socket
-import struct
 import subprocess
 import threading
 import time
@@ -18,17 +15,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from estiba.plan import ops
-from tests.host.test_helper_streams import logged, program_of
-from tests.support.leaks import reap
 from tests.support.plans import NEWPID, TERMINAL, Container, children, comm, descendants, named, read_until, until, upper_in
+from tests.support.watchers import (
+    KEEPER,
+    MONITOR,
+    all_processes,
+    is_locked,
+    keep_killing,
+    keep_reaping,
+    logged,
+    program_child,
+    program_of,
+    status_lines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.plans import Running
-
-MONITOR, KEEPER = "estiba-monitor", "estiba-keeper"
-
 
 # --- the processes -------------------------------------------------------------------------------------------------------------
 
@@ -44,20 +48,6 @@ def sleeper(container: Container, tmp_path: Path) -> Iterator[Running]:
         read_until(process.stdout, b"ready\n")
         yield process
         process.communicate()
-
-
-def status_lines(path: Path) -> list[list[str]]:
-    return [line.split() for line in path.read_text().splitlines()]
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a keeper or a monitor lives."""
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 def field(pid: int, name: str) -> str:
@@ -126,15 +116,6 @@ def test_lock_outlives_either_watcher(sleeper: Running, tmp_path: Path) -> None:
     assert is_locked(tmp_path / "status")
 
 
-def all_processes() -> list[int]:
-    """Ours: orphans come to the test process, which is their subreaper (tests/support/leaks.py)."""
-    return descendants(os.getpid())
-
-
-def program_child(pid: int) -> bool:
-    return any(not comm(child).startswith("estiba") for child in children(pid))
-
-
 # --- kill -9 ---------------------------------------------------------------------------------------------------------------------
 
 LINES = 20_000
@@ -166,28 +147,6 @@ def test_killed_watcher_during_output(container: Container, tmp_path: Path, name
     assert logged(tmp_path / "log", b"stdout") == EXPECTED
     assert logged(tmp_path / "log", b"stderr") == b"end\n"
     assert status_lines(tmp_path / "status")[-1][:3] == ["exited", "42", "0"]
-
-
-def keep_killing(process: Running, name: str, chance: random.Random, times: int, stop: threading.Event) -> None:
-    """Kills watchers of the name at random moments."""
-    while not stop.is_set() and times > 0:
-        time.sleep(chance.random() * 0.004)
-        for pid in all_processes():
-            if comm(pid) == name:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                times -= 1
-                break
-
-
-def keep_reaping(stop: threading.Event) -> None:
-    """What init(1) does for orphans."""
-    while not stop.is_set():
-        for pid in children(os.getpid()):
-            if comm(pid).startswith(("estiba-", "sh", "seq", "cat")):
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("round_", range(6))
@@ -293,161 +252,6 @@ def test_killed_while_it_starts(busybox: Path, tmp_path: Path, name: str, round_
     if process.returncode == 125:
         assert err.startswith(b"estiba: cannot ")
     until(lambda: not is_locked(tmp_path / "status"), "the end")
-
-
-# --- attaching (PROTOCOL.md, "Attaching") ------------------------------------------------------------------------------------------
-
-HEADER = struct.Struct("<BBHIQ")
-STARTED, OUTPUT, FAILED, EXITED, ACCEPTED = 1, 2, 3, 4, 5
-INPUT, INPUT_END, SIGNAL, SIZE, LEAVE, BROKEN = 16, 17, 18, 19, 20, 21
-
-
-class Client:
-    """A client as PROTOCOL.md describes it."""
-
-    def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.socket.settimeout(30)
-        self.socket.connect(str(path))
-        self.sent = self.accepted = 0
-        self.output = {1: b"", 2: b""}
-        self.status: int | None = None
-        self.started = False
-
-    def receive(self) -> int:
-        """Takes one message; returns its type, 0 at the end."""
-        data = self.socket.recv(65536)
-        if not data:
-            return 0
-        kind, stream, _, number, offset = HEADER.unpack_from(data)
-        if kind == OUTPUT:
-            self.output[stream] += data[HEADER.size :]
-        elif kind == EXITED:
-            self.status = number
-        elif kind == ACCEPTED:
-            self.accepted = offset
-        elif kind == STARTED:
-            self.started = True
-        return int(kind)
-
-    def until(self, condition: object) -> None:
-        assert callable(condition)
-        while not condition():
-            assert self.receive(), "the connection ended"
-
-    def send(self, kind: int, number: int = 0, data: bytes = b"") -> None:
-        self.socket.send(HEADER.pack(kind, 0, 0, number, self.sent if kind == INPUT else 0) + data)
-        if kind == INPUT:
-            self.sent += len(data)
-
-    def write(self, data: bytes) -> None:
-        """Sends input, never more than the window ahead of what was accepted."""
-        for at in range(0, len(data), 4096):
-            self.until(lambda: self.sent + 4096 - self.accepted <= 16384)
-            self.send(INPUT, data=data[at : at + 4096])
-
-
-@pytest.fixture
-def listening(container: Container, tmp_path: Path) -> Container:
-    """A detached container with its input open and a socket `attach`."""
-    container.attached, container.stdin = 0, 1
-    container.status(tmp_path / "status")
-    container.listen(tmp_path, "attach")
-    return container
-
-
-def detach(container: Container, *words: str) -> None:
-    """Starts it; the client's exit says that the program runs."""
-    done = container.run(*words)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
-def test_attach(listening: Container, tmp_path: Path) -> None:
-    detach(listening, "sh", "-c", "read x; echo got $x; echo err >&2; read y; exit 7")
-    client = Client(tmp_path / "attach")
-    client.until(lambda: client.started)
-    client.write(b"word\n")
-    client.until(lambda: client.output == {1: b"got word\n", 2: b"err\n"})
-    second = Client(tmp_path / "attach")
-    second.write(b"more\n")
-    for each in (client, second):
-        each.until(lambda each=each: each.status == 7)
-        each.socket.close()
-
-
-def test_attach_much(listening: Container, tmp_path: Path) -> None:
-    data = random.Random(0).randbytes(3_000_000)
-    detach(listening, "sh", "-c", f"head -c {len(data)}; exit 0")
-    client = Client(tmp_path / "attach")
-    writer = threading.Thread(target=client.write, args=(data,))
-    writer.start()
-    writer.join(60)
-    client.until(lambda: client.status == 0)
-    assert client.output[1] == data
-    client.socket.close()
-
-
-def test_attached_signals_and_size(listening: Container, tmp_path: Path) -> None:
-    listening.kind = TERMINAL
-    detach(listening, "sh", "-c", "trap 'stty size' WINCH; trap 'echo usr1; exit 5' USR1; while :; do sleep 0.01; done")
-    client = Client(tmp_path / "attach")
-    client.send(SIZE, 24 << 16 | 80)
-    client.until(lambda: b"24 80\r\n" in client.output[1])
-    client.send(SIGNAL, signal.SIGUSR1)
-    client.until(lambda: client.status == 5)
-    assert b"usr1\r\n" in client.output[1]
-    client.socket.close()
-
-
-def test_attached_client_that_is_gone(listening: Container, tmp_path: Path) -> None:
-    """Neither its death nor garbage from it harms the container or others."""
-    detach(listening, "sh", "-c", "read x; echo $x; read y; exit 0")
-    hostile = [Client(tmp_path / "attach") for _ in range(3)]
-    hostile[0].socket.send(b"x")
-    hostile[1].socket.send(b"\xc8" + os.urandom(40))  # a type that there is not
-    hostile[1].socket.send(HEADER.pack(SIGNAL, 0, 0, 0xFFFFFFFF, 0))
-    hostile[2].socket.send(HEADER.pack(INPUT, 0, 0, 0, 1 << 63) + b"")
-    for each in hostile:
-        each.socket.close()
-    client = Client(tmp_path / "attach")
-    client.write(b"one\n")
-    client.until(lambda: client.output[1] == b"one\n")
-    client.write(b"two\n")
-    client.until(lambda: client.status == 0)
-    client.socket.close()
-
-
-def test_socket_is_its_owners(listening: Container, tmp_path: Path) -> None:
-    detach(listening, "cat")
-    path = tmp_path / "attach"
-    assert path.stat().st_mode & 0o777 == 0o600
-    if os.geteuid() == 0:
-        path.chmod(0o777)  # the twin: even a socket that everybody may open is its owner's
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
-        code = f"import socket;s=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET);s.settimeout(30);s.connect({str(path)!r});print(s.recv(9))"
-        done = subprocess.run(
-            ["setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-I", "-c", code], capture_output=True, check=False
-        )
-        assert done.stdout == b"b''\n", done
-    client = Client(path)
-    client.send(SIGNAL, signal.SIGKILL)
-    client.until(lambda: client.status == 137)
-    client.socket.close()
-
-
-def test_attach_after_the_monitor_was_killed(listening: Container, tmp_path: Path) -> None:
-    detach(listening, "sh", "-c", "read x; echo got $x; exit 9")
-    monitor = until(lambda: [p for p in all_processes() if comm(p) == MONITOR], "the monitor")[0]
-    os.kill(monitor, signal.SIGKILL)
-    os.waitpid(monitor, 0)
-    client = Client(tmp_path / "attach")
-    client.write(b"word\n")
-    client.until(lambda: client.status == 9)
-    assert client.output[1] == b"got word\n"
-    client.socket.close()
-    until(lambda: not is_locked(tmp_path / "status"), "the end")
-    reap()
 
 
 # --- many ------------------------------------------------------------------------------------------------------------------------

@@ -87,6 +87,7 @@ class Container:
         self.attached = 1
         self.signal_proxy = 1
         self.host: list[Op] = []
+        self.client: list[Op] = []
         self.lowers = ["base"]
         self.layers = self.tree(layers, idmap=root)
         self.upper = NO_SLOT if upper is None else self.tree(upper, idmap=root)
@@ -112,8 +113,9 @@ class Container:
     def file(self, path: Path, flags: int = os.O_RDWR | os.O_CREAT | os.O_APPEND) -> int:
         return self.slot(os.open(path, flags, 0o600))
 
-    def log(self, path: Path) -> None:
-        self.host.append(ops.log(self.file(path)))
+    def log(self, path: Path, max_size: int = 0, max_files: int = 1) -> None:
+        folder = self.slot(os.open(path.parent, os.O_PATH))
+        self.host.append(ops.log(folder, path.name, max_size, max_files))
 
     def status(self, path: Path) -> None:
         self.host.append(ops.status(self.file(path)))
@@ -130,6 +132,7 @@ class Container:
             *self.idmapped,
             ops.streams(self.kind, self.stdin, *self.window),
             ops.client(self.attached, self.signal_proxy),
+            *self.client,
             *self.host,
             self.root or ops.overlay(self.layers, self.lowers, self.upper, 1, 0),
             *self.file_systems,
@@ -142,16 +145,26 @@ class Container:
             *self.after,
         ]
 
+    def attach(self, folder: Path, name: str, **streams: Any) -> Running:
+        """Attaches another client to a container that `listen`s, with the streams of this one."""
+        slots = [ops.slot(0, os.open(folder, os.O_PATH), "")]
+        plan = [*slots, ops.connect(0, name), ops.streams(self.kind, self.stdin, 0, 0), ops.client(1, self.signal_proxy), *self.client]
+        return self._spawn("attach", plan, [int(slots[0][2])], streams)  # type: ignore[arg-type]
+
     def start(self, *words: str | bytes, environment: Sequence[str | bytes] = ENVIRONMENT, **streams: Any) -> Running:
         """Starts the helper; `streams` as subprocess.Popen takes them, pipes where they are not given."""
-        plan = plan_descriptor(encode(self.ops(words, environment)))
+        return self._spawn("run", self.ops(words, environment), self.opened, streams)
+
+    def _spawn(self, command: str, ops: Sequence[Op], opened: list[int], streams: dict[str, Any]) -> Running:
+        plan = plan_descriptor(encode(ops))
         for name in ("stdin", "stdout", "stderr"):
             streams.setdefault(name, subprocess.PIPE)
         try:
-            return Running([*self.prefix, self.helper, "run", str(plan)], pass_fds=[plan, *self.opened], env={}, **streams)
+            return Running([*self.prefix, self.helper, command, str(plan)], pass_fds=[plan, *opened], env={}, **streams)
         finally:
             os.close(plan)
-            self.close()
+            while opened:
+                os.close(opened.pop())
 
     def run(self, *words: str | bytes, stdin: bytes = b"", timeout: float = 60, **more: Any) -> subprocess.CompletedProcess[bytes]:
         """Runs it to its end."""

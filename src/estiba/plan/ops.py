@@ -22,12 +22,14 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     5: ("cgroup", "host", "u", ("slot",)),
     6: ("streams", "host", "uuuu", ("kind", "stdin", "rows", "columns")),
     7: ("client", "host", "uu", ("attached", "signal_proxy")),
-    8: ("log", "host", "u", ("slot",)),
+    8: ("log", "host", "usqu", ("slot", "name", "max_size", "max_files")),
     9: ("status", "host", "u", ("slot",)),
     10: ("report", "host", "u", ("slot",)),
     11: ("trace", "host", "u", ("slot",)),
     12: ("stop_signal", "host", "u", ("number",)),
     13: ("listen", "host", "us", ("slot", "name")),
+    14: ("connect", "host", "us", ("slot", "name")),
+    15: ("detach_keys", "host", "b", ("keys",)),
     32: ("overlay", "container", "uluuq", ("layers", "lowers", "upper", "volatile", "flags")),
     33: ("root", "container", "uq", ("slot", "flags")),
     34: ("mount", "container", "ssql", ("fstype", "target", "flags", "options")),
@@ -123,7 +125,9 @@ def cgroup(slot: int) -> Op:
 
 def streams(kind: int, stdin: int, rows: int, columns: int) -> Op:
     """What the program's streams are: kind 0 null, 1 pipes, 2 a pseudo-terminal made in the container's own devpts.
-    stdin 1 keeps standard input open for clients.
+    stdin 0: it has no input; 1: it has, until a client that sends some ends it or is gone (Docker's StdinOnce); 2:
+    it has as long as it lives. A pseudo-terminal's input never ends. For `attach` it says what the container has,
+    and stdin 0 that nothing is sent.
     """
     return (6, kind, stdin, rows, columns)
 
@@ -135,9 +139,12 @@ def client(attached: int, signal_proxy: int) -> Op:
     return (7, attached, signal_proxy)
 
 
-def log(slot: int) -> Op:
-    """The monitor appends the program's output to the slot's file in the CRI log format."""
-    return (8, slot)
+def log(slot: int, name: str | bytes, max_size: int, max_files: int) -> Op:
+    """The monitor appends the program's output to the file `name` of the slot's directory in the CRI log format.
+    Before it would have more than `max_size` bytes (0: without limit) it becomes `name.1`, that one `name.2`, and
+    so on; at most `max_files` are kept.
+    """
+    return (8, slot, name, max_size, max_files)
 
 
 def status(slot: int) -> Op:
@@ -165,6 +172,16 @@ def stop_signal(number: int) -> Op:
 def listen(slot: int, name: str | bytes) -> Op:
     """The monitor binds a SOCK_SEQPACKET socket `name` in the slot's directory, where later clients attach."""
     return (13, slot, name)
+
+
+def connect(slot: int, name: str | bytes) -> Op:
+    """Only of `attach`: the socket of `listen`."""
+    return (14, slot, name)
+
+
+def detach_keys(keys: bytes) -> Op:
+    """One to 16 bytes which, typed at the client's terminal, make it leave: the container goes on."""
+    return (15, keys)
 
 
 def overlay(layers: int, lowers: Sequence[str | bytes], upper: int, volatile: int, flags: int) -> Op:

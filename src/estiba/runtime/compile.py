@@ -60,7 +60,7 @@ class Bindings:
     slot, topmost first. `binds` maps a mount's destination to the slot of its source, `volumes` that of a folder of the container's
     own; `devices` are host device nodes that the caller, never an image, named. `files` are (slot, target) pairs bound
     before the caller's mounts. `idmapped` slots reach the container through its own user namespace's map. `window` is rows and
-    columns of a terminal. `cleanup` are the operations of the after section.
+    columns of a terminal. `log` is what the operation `log` takes: the folder's slot, the file's name, its size and the number of files. `cleanup` are the operations of the after section.
     """
 
     __slots__ = (
@@ -102,7 +102,7 @@ class Bindings:
         self.idmapped: list[tuple[int, bool]] = []
         self.cgroups: list[int] = []
         self.status: int | None = None
-        self.log: int | None = None
+        self.log: tuple[int, str, int, int] | None = None
         self.report: int | None = None
         self.trace: int | None = None
         self.seccomp: bytes | None = None
@@ -152,8 +152,9 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
     terminal = spec["process"]["terminal"]
     yield ops.streams(2 if terminal else 1, int(bindings.stdin), *bindings.window)
     yield ops.client(int(bindings.attached), int(bindings.signal_proxy))
+    if bindings.log is not None:
+        yield ops.log(*bindings.log)
     for given, operation in (
-        (bindings.log, ops.log),
         (bindings.status, ops.status),
         (bindings.report, ops.report),
         (bindings.trace, ops.trace),
