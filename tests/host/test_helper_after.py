@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from estiba.plan import ops
-from tests.host.test_helper_streams import program_of
 from tests.support.plans import NEWPID, Container, read_until, until
+from tests.support.watchers import program_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import socket
 import struct
 import termios
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.plans import TERMINAL, read_until
 
@@ -83,7 +83,7 @@ class Terminal:
         self.resize(rows, columns)
         self.before = termios.tcgetattr(slave)
         container.prefix = ["/usr/bin/setsid", "--ctty"]
-        streams = {"stdin": slave, "stdout": slave, "stderr": slave}
+        streams: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave}
         if attach is None:
             self.process = container.start(*words, **streams)
         else:

@@ -60,7 +60,9 @@ class Bindings:
     slot, topmost first. `binds` maps a mount's destination to the slot of its source, `volumes` that of a folder of the container's
     own; `devices` are host device nodes that the caller, never an image, named. `files` are (slot, target) pairs bound
     before the caller's mounts. `idmapped` slots reach the container through its own user namespace's map. `window` is rows and
-    columns of a terminal. `log` is what the operation `log` takes: the folder's slot, the file's name, its size and the number of files. `cleanup` are the operations of the after section.
+    columns of a terminal.
+    `log` is what the operation `log` takes: the folder's slot, the file's name, its largest size and the number of files.
+    `cleanup` are the operations of the after section.
     """
 
     __slots__ = (
