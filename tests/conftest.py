@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.support.command",
     "tests.support.containers",
     "tests.support.images",
+    "tests.support.kernels",
     "tests.support.leaks",
     "tests.support.plans",
     "tests.support.registries",

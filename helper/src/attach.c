@@ -42,6 +42,7 @@ int attach_main(const struct plan *plan)
 
     set_failure_subject("attach to container", 1);
     plan_check_attach(plan);
+    run_close_others(plan);
     run_read(&run, plan);
     for (int i = 0; i < ATTEMPTS; i++) {
         autoclose connection = connect_to(plan);

@@ -7,4 +7,7 @@
 int run_main(const struct plan *plan);    /* run.c */
 int attach_main(const struct plan *plan); /* attach.c */
 
+/* guest.c: PID 1 of a guest. */
+_Noreturn void guest_main(void);
+
 #endif

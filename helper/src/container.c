@@ -198,6 +198,8 @@ void container_main(struct run *run, int connection)
             self.init = true;
         else if (op_is(op, OP_EXECUTE))
             op_execute(&self, op);
+        else if (op_is(op, OP_MACHINE))
+            op_machine(&self, op);
         else
             carry_out(&self, op);
     }

@@ -66,6 +66,10 @@ void op_no_new_privileges(struct container *self, const struct op *op);
 void op_seccomp(struct container *self, const struct op *op);
 /* execute.c */
 _Noreturn void op_execute(struct container *self, const struct op *op);
+/* The streams become 0, 1 and 2; a terminal becomes the controlling one. */
+void place_streams(struct container *self);
+/* machine.c: PID 1 with a machine monitor as its child, which runs the program in a guest. */
+_Noreturn void op_machine(struct container *self, const struct op *op);
 /* init.c: PID 1 with the program as its child; returns in the child. */
 void start_under_init(struct container *self);
 

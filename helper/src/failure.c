@@ -88,6 +88,24 @@ void fail(enum kind kind, const char *step, int error, const char *hint, const c
     _exit(record_status(record));
 }
 
+void fail_as(const char *record, size_t size)
+{
+    char copy[MAX_RECORD];
+    size_t kept = size < sizeof copy - 1 ? size : sizeof copy - 2;
+    char *hint;
+
+    memcpy(copy, record, kept);
+    copy[kept] = '\0';
+    copy[strcspn(copy, "\n")] = '\0';
+    hint = strchr(copy, '\t');
+    sanitize(copy); /* the hint's tab too */
+    if (hint != NULL)
+        *hint = '\t';
+    strcat(copy, "\n");
+    current_sink(copy, strlen(copy));
+    _exit(record_status(copy));
+}
+
 int record_status(const char *record)
 {
     if (strncmp(record, "not-found ", 10) == 0)

@@ -23,6 +23,9 @@ _Noreturn void fail(enum kind kind, const char *step, int error, const char *hin
 /* What print_record() says cannot be done, and the exit status of a `launch` record: "start container" and EXIT_LAUNCH at first. */
 void set_failure_subject(const char *subject, int status);
 
+/* Hands out a record that another machine's process made, made harmless, and ends the process. */
+_Noreturn void fail_as(const char *record, size_t size);
+
 /* The exit status that a record means. */
 int record_status(const char *record);
 

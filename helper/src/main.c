@@ -54,6 +54,8 @@ int main(int count, char **arguments)
     uint64_t fd;
 
     hold_streams();
+    if (getpid() == 1 && strcmp(arguments[0], "/init") == 0) /* as a kernel starts its initramfs */
+        guest_main();
     if (count == 2 && strcmp(arguments[1], "--version") == 0)
         return dprintf(STDOUT_FILENO, "estiba-init, protocol %d\n", PROTOCOL_VERSION) < 0;
     if (count != 3 || (command = find_command(arguments[1])) == NULL ||

@@ -7,7 +7,7 @@
 #define PROTOCOL_VERSION 1
 #define MAX_ARGUMENTS 7
 
-enum side {SIDE_HOST, SIDE_CONTAINER, SIDE_AFTER, SIDE_UNPACK};
+enum side {SIDE_GUEST, SIDE_HOST, SIDE_CONTAINER, SIDE_AFTER, SIDE_UNPACK};
 
 enum {
     OP_SLOT = 1,
@@ -25,6 +25,11 @@ enum {
     OP_LISTEN = 13,
     OP_CONNECT = 14,
     OP_DETACH_KEYS = 15,
+    OP_GUEST_DIRECTORY = 25,
+    OP_GUEST_MOUNT = 26,
+    OP_GUEST_FILE = 27,
+    OP_GUEST_SLOT = 28,
+    OP_GUEST_CGROUP = 29,
     OP_OVERLAY = 32,
     OP_ROOT = 33,
     OP_MOUNT = 34,
@@ -53,6 +58,7 @@ enum {
     OP_EXECUTE = 57,
     OP_READONLY_ROOT = 58,
     OP_VOLUME = 59,
+    OP_MACHINE = 70,
     OP_FORGET = 96,
     OP_DISCARD = 97,
     OP_REMOVE_CGROUP = 98,
@@ -102,6 +108,11 @@ union arguments {
     struct { union value slot, name; } listen;
     struct { union value slot, name; } connect;
     struct { union value keys; } detach_keys;
+    struct { union value path, mode; } guest_directory;
+    struct { union value fstype, source, target, flags, options, offset; } guest_mount;
+    struct { union value path, mode, content; } guest_file;
+    struct { union value number, path; } guest_slot;
+    struct { union value number, name, limits, optional; } guest_cgroup;
     struct { union value layers, lowers, upper, volatile_, flags; } overlay;
     struct { union value slot, flags; } root;
     struct { union value fstype, target, flags, options; } mount;
@@ -124,6 +135,7 @@ union arguments {
     struct { union value path; } working_directory;
     struct { union value arguments, environment; } execute;
     struct { union value slot, target, flags; } volume;
+    struct { union value arguments, environment, plan, seconds, discard; } machine;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash; } discard;
     struct { union value slot, name; } remove_cgroup;
@@ -166,6 +178,11 @@ static const struct schema schemas[] = {
     {13, SIDE_HOST, "listen", "us"},
     {14, SIDE_HOST, "connect", "us"},
     {15, SIDE_HOST, "detach_keys", "b"},
+    {25, SIDE_GUEST, "guest_directory", "su"},
+    {26, SIDE_GUEST, "guest_mount", "sssqsq"},
+    {27, SIDE_GUEST, "guest_file", "sub"},
+    {28, SIDE_GUEST, "guest_slot", "us"},
+    {29, SIDE_GUEST, "guest_cgroup", "usll"},
     {32, SIDE_CONTAINER, "overlay", "uluuq"},
     {33, SIDE_CONTAINER, "root", "uq"},
     {34, SIDE_CONTAINER, "mount", "ssql"},
@@ -194,6 +211,7 @@ static const struct schema schemas[] = {
     {57, SIDE_CONTAINER, "execute", "ll"},
     {58, SIDE_CONTAINER, "readonly_root", ""},
     {59, SIDE_CONTAINER, "volume", "usq"},
+    {70, SIDE_CONTAINER, "machine", "llbuu"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},

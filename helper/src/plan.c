@@ -10,7 +10,7 @@
 #include "base.h"
 #include "failure.h"
 
-enum { HEADER = 16, MAX_PLAN = 16 << 20 };
+enum { HEADER = 16 };
 static const char magic[8] = {'E', 'S', 'T', 'I', 'B', 'A', 0, PROTOCOL_VERSION};
 
 static uint32_t get_u32(const char *p)
@@ -129,7 +129,7 @@ static const char *read_plan(int fd, size_t *size)
 
     if (end < 0 || lseek(fd, 0, SEEK_SET) != 0)
         fail(LAUNCH, "plan", errno, NULL, "descriptor %d", fd);
-    if (end < HEADER || end > MAX_PLAN)
+    if (end > MAX_PLAN)
         refuse("its size is not possible");
     char *data = allocate((size_t)end);
     ssize_t n = read_all(fd, data, (size_t)end);
@@ -164,10 +164,20 @@ static void mark_idmapped(struct plan *plan, const struct op *op)
 
 void plan_read(struct plan *plan, int fd, unsigned sides)
 {
-    size_t size, position = HEADER;
-    const char *data = read_plan(fd, &size), *reason = NULL;
-    uint8_t side = SIDE_HOST;
+    size_t size;
+    const char *data = read_plan(fd, &size);
 
+    plan_decode(plan, data, size, sides);
+}
+
+void plan_decode(struct plan *plan, const char *data, size_t size, unsigned sides)
+{
+    size_t position = HEADER;
+    const char *reason = NULL;
+    uint8_t side = 0;
+
+    if (size < HEADER)
+        refuse("its size is not possible");
     for (size_t i = 0; i < MAX_SLOTS; i++)
         plan->slots[i] = (struct slot){.fd = -1, .path = ""};
     if (memcmp(data, magic, sizeof magic) != 0)

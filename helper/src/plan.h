@@ -13,7 +13,7 @@ struct op {
     union arguments args;
 };
 
-enum { MAX_SLOTS = 256, NO_SLOT = 0xffffffff, OP_HEADER = 8 };
+enum { MAX_SLOTS = 256, NO_SLOT = 0xffffffff, OP_HEADER = 8, MAX_PLAN = 16 << 20 };
 
 struct slot {
     int fd;           /* -1 when the plan does not bind the slot */
@@ -32,6 +32,9 @@ struct plan {
  * open. Fails (failure.h) with a reason otherwise. `sides` is a mask of 1 << SIDE_*.
  */
 void plan_read(struct plan *plan, int fd, unsigned sides);
+
+/* The same of a plan in memory, which stays there as long as the plan is used. */
+void plan_decode(struct plan *plan, const char *data, size_t size, unsigned sides);
 
 /*
  * Decodes one operation: its header of OP_HEADER bytes and what follows; `size` bytes are there. Returns the bytes

@@ -10,6 +10,7 @@
 static const uint16_t once[] = {
     OP_USER_NAMESPACE, OP_NAMESPACES, OP_STREAMS, OP_CLIENT, OP_LOG,  OP_STATUS,       OP_REPORT,  OP_TRACE, OP_STOP_SIGNAL,
     OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE, OP_CONNECT, OP_DETACH_KEYS,
+    OP_MACHINE,
 };
 
 static _Noreturn void refuse(const struct op *op, const char *reason)
@@ -107,7 +108,8 @@ static void check_values(const struct plan *plan, const struct op *op)
             refuse(op, "has a filter of an impossible size");
         break;
     case OP_EXECUTE:
-        if (args->execute.arguments.l.count == 0)
+    case OP_MACHINE:
+        if (args->all[0].l.count == 0)
             refuse(op, "has no program");
         break;
     default:
@@ -143,7 +145,8 @@ void plan_check_attach(const struct plan *plan)
 
 void plan_check_run(const struct plan *plan)
 {
-    const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE);
+    const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *machine = plan_find(plan, OP_MACHINE);
+    const struct op *execute = machine ? machine : plan_find(plan, OP_EXECUTE);
     const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
     const struct op *pivot = plan_find(plan, OP_PIVOT), *streams = plan_find(plan, OP_STREAMS);
 

@@ -29,7 +29,7 @@ static int slot_fd(const struct plan *plan, uint16_t code)
 }
 
 /* Only the slots stay open, and nothing of them reaches a program by an exec. */
-static void close_others(const struct plan *plan)
+void run_close_others(const struct plan *plan)
 {
     int fds[MAX_SLOTS];
 
@@ -59,7 +59,6 @@ void run_read(struct run *run, const struct plan *plan)
     const struct op *streams = plan_find(plan, OP_STREAMS), *client = plan_find(plan, OP_CLIENT);
     const struct op *stop = plan_find(plan, OP_STOP_SIGNAL);
 
-    close_others(plan);
     *run = (struct run){
         .plan = plan,
         .stop_signal = stop ? stop->args.stop_signal.number.u : 0,
@@ -157,6 +156,7 @@ int run_main(const struct plan *plan)
     struct run run;
 
     plan_check_run(plan);
+    run_close_others(plan);
     run_read(&run, plan);
     trace_to(slot_fd(plan, OP_TRACE));
     trace("plan");

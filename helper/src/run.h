@@ -80,8 +80,10 @@ struct run {
     char record[MAX_RECORD]; /* of phase FAILED */
 };
 
-/* run.c: a plan for `run` or `attach` as this structure, with nothing open yet but its slots, and no other descriptor left. */
+/* run.c: a plan for `run` or `attach` as this structure, with nothing open yet but its slots. */
 void run_read(struct run *run, const struct plan *plan);
+/* run.c: only the slots stay open, and nothing of them reaches a program by an exec. */
+void run_close_others(const struct plan *plan);
 /* client.c: copies the streams of the calling process; returns its exit status. */
 int client_main(struct run *run, int connection);
 /* monitor.c; `resumed` when the keeper starts it in the place of one that died. */

@@ -72,6 +72,8 @@ _ISOLATION = (
     many("cap-add", "Add a capability", value="capability"),
     many("cap-drop", "Drop a capability, or ALL", value="capability"),
     Flag("cgroupns", "Control group namespace: private or host", value="which"),
+    Flag("isolation", "Kernel to run on: container (the host's), para, partial, full or auto", value="rung", default="container"),
+    Flag("kernel", "Kernel for --isolation: an image or a file", value="kernel", complete="file"),
     Flag("ipc", "IPC namespace: private or host", value="which"),
     Flag("pid", "Process namespace: private or host", value="which"),
     switch("privileged", "Give every capability of the container's user namespace and the caller's devices, drop the filter"),
@@ -130,7 +132,7 @@ _OTHERS = (
     many("link", "", ignored="containers are not linked"),
     many("link-local-ip", "", ignored="a container has no network yet"),
     *(Flag(f"cpu-rt-{what}", "", ignored="real-time limits are of cgroup v1 only") for what in ("period", "runtime")),
-    *(Flag(name, "", ignored=_WINDOWS) for name in ("isolation", "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops")),
+    *(Flag(name, "", ignored=_WINDOWS) for name in ("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops")),
     switch("use-api-socket", "", ignored="there is no API socket"),
 )
 

@@ -8,6 +8,7 @@ from estiba.engine import records
 from estiba.errors import InvalidArgument
 from estiba.plan import ops
 from estiba.runtime import mounts
+from estiba.runtime.compile import Bindings, compile_plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
     from estiba.config.settings import Settings
     from estiba.linux.facts import HostFacts
     from estiba.plan.ops import Op
-    from estiba.runtime.compile import Bindings
     from estiba.runtime.options import RunOptions
     from estiba.store.layout import Store
 
 _PATH = os.O_PATH | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILES = ("hosts", "resolv.conf", "hostname")
+FILES = ("hosts", "resolv.conf", "hostname")
 _SLOTS = 256  # MAX_SLOTS (helper/src/plan.h)
 
 
@@ -42,7 +42,7 @@ class Binder:
         *,
         dry: bool,
     ) -> None:
-        self._bindings = bindings
+        self.bindings = bindings
         self._record = record
         self._spec = spec
         self._store = store
@@ -61,37 +61,45 @@ class Binder:
         for request in self._options.mounts:
             if request.create_source and not self._dry:
                 os.makedirs(request.source, exist_ok=True)
-        self._bindings.devices = frozenset(self._facts.devices)
+        self.bindings.devices = frozenset(self._facts.devices)
         for mount in self._binds():
-            if not self._is_own(mount) and mount["source"] not in self._bindings.devices:
+            if not self._is_own(mount) and mount["source"] not in self.bindings.devices:
                 self._bind(mount, mount["source"])
 
     def bind(self, status: int, groups: Sequence[int] = ()) -> None:
         """Opens the rest, which is the container's own. `status` is the descriptor of its status file, `groups` those of its control
         groups. Raises InvalidArgument for more mounts than a plan has slots.
         """
-        bindings, folder = self._bindings, self._record.folder
+        bindings, folder = self.bindings, self._record.folder
         for mount in self._binds():
             if self._is_own(mount):
                 self._bind_own(mount)
         bindings.layers = self._open(self._store.layers)
         bindings.upper = self._open(folder)
         bindings.volatile = self._options.rm
-        bindings.files = [(self._open(f"{folder}/{name}"), f"/etc/{name}") for name in _FILES]
+        bindings.files = [(self._open(f"{folder}/{name}"), f"/etc/{name}") for name in FILES]
         if self._idmapped:
             shared = (bindings.layers, bindings.upper, *(number for number, _ in bindings.files))
             bindings.idmapped += [(number, False) for number in shared]
+        self._bind_host(status, groups)
+
+    def _bind_host(self, status: int, groups: Sequence[int]) -> None:
+        bindings = self.bindings
         bindings.cgroups = [bindings.add(descriptor) for descriptor in groups]
         bindings.status = bindings.add(status)
         bindings.stdin = self._options.interactive
         bindings.signal_proxy = self._options.sig_proxy
-        bindings.window = _window() if self._options.tty else (0, 0)
+        bindings.window = window() if self._options.tty else (0, 0)
         bindings.cleanup = self._cleanup()
         if len(bindings.slots) > _SLOTS:
             raise InvalidArgument(f"cannot start the container: it has {len(bindings.slots)} mounts, a plan has room for {_SLOTS}")
 
+    def plan(self) -> list[Op]:
+        """Returns the plan of what was bound."""
+        return compile_plan(self._spec, self.bindings)
+
     def _open(self, path: str, flags: int = _PATH) -> int:
-        return self._bindings.add(-1 if self._dry else os.open(path, flags), path)
+        return self.bindings.add(-1 if self._dry else os.open(path, flags), path)
 
     # --- binds ------------------------------------------------------------------------------------------------------------
 
@@ -115,9 +123,9 @@ class Binder:
             from estiba.engine.bind_errors import cannot_bind
 
             raise cannot_bind(path, mount["destination"], error) from error
-        self._bindings.binds[mount["destination"]] = number
+        self.bindings.binds[mount["destination"]] = number
         if self._idmapped:
-            self._bindings.idmapped.append((number, mounts.is_recursive(mount["options"])))
+            self.bindings.idmapped.append((number, mounts.is_recursive(mount["options"])))
         return number
 
     def _bind_own(self, mount: dict[str, Any]) -> None:
@@ -125,7 +133,7 @@ class Binder:
         if source.startswith(folder + "/"):
             if not self._dry:
                 os.makedirs(source, mode=0o755)
-            self._bindings.volumes[mount["destination"]] = self._bind(mount, source)
+            self.bindings.volumes[mount["destination"]] = self._bind(mount, source)
         elif self._dry:
             self._bind(mount, source)
         else:
@@ -142,7 +150,7 @@ class Binder:
             devices.make_tree(f"{folder}/dev", self._facts.devices)
             return f"{folder}/dev"
         os.makedirs(f"{folder}/devices", exist_ok=True)
-        path = f"{folder}/devices/{len(self._bindings.slots)}"
+        path = f"{folder}/devices/{len(self.bindings.slots)}"
         try:
             devices.make_node(source, path)
         except OSError as error:
@@ -169,7 +177,7 @@ class Binder:
         return cleanup
 
 
-def _window() -> tuple[int, int]:
+def window() -> tuple[int, int]:
     """Returns rows and columns of the caller's terminal, zeros where there is none (ioctl_tty(2), TIOCGWINSZ)."""
     for descriptor in (0, 1, 2):
         try:

@@ -18,7 +18,7 @@ from estiba.errors import AlreadyExists, CommandNotFound, DataLoss, EstibaError,
 from estiba.linux import cgroup, facts, idmap
 from estiba.oci.digest import hex_of
 from estiba.oci.strict_json import dumps
-from estiba.runtime.compile import Bindings, compile_plan
+from estiba.runtime.compile import Bindings
 from estiba.runtime.options import MountRequest
 from estiba.runtime.spec import build_spec, mappings
 from estiba.store.layer_ids import highest_id
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiba.config.settings import Settings
+    from estiba.engine.machines import Machine
     from estiba.engine.resolve import Stack
     from estiba.linux.facts import HostFacts
     from estiba.linux.idmap import IdMaps
@@ -38,16 +39,17 @@ if TYPE_CHECKING:
 
 
 class Created:
-    """A container that can be launched: its `id`, `folder`, `spec`, the `plan`, the `record` and the `bindings`."""
+    """A container that can be launched: its `id`, `folder`, `spec`, the `plan`, the `record`, and the `binder` with its `bindings`."""
 
-    __slots__ = ("bindings", "folder", "id", "plan", "record", "spec")
+    __slots__ = ("binder", "bindings", "folder", "id", "plan", "record", "spec")
 
-    def __init__(self, record: records.Record, spec: dict[str, Any], bindings: Bindings, plan: list[Op]) -> None:
+    def __init__(self, record: records.Record, spec: dict[str, Any], binder: Binder, plan: list[Op]) -> None:
         self.id = record.id
         self.folder = record.folder
         self.record = record
         self.spec = spec
-        self.bindings = bindings
+        self.binder = binder
+        self.bindings = binder.bindings
         self.plan = plan
 
     @property
@@ -65,11 +67,11 @@ def create(store: Store, settings: Settings, options: RunOptions, stack: Stack) 
     draft = Draft(store, settings, options, stack)
     try:
         draft.make()
-        plan = compile_plan(draft.spec, draft.bindings)
+        plan = draft.binder.plan()
     except BaseException:
         draft.undo()
         raise
-    return Created(draft.record, draft.spec, draft.bindings, plan)
+    return Created(draft.record, draft.spec, draft.binder, plan)
 
 
 def describe(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> Created:
@@ -77,7 +79,7 @@ def describe(store: Store, settings: Settings, options: RunOptions, stack: Stack
     draft = Draft(store, settings, options, stack, dry=True)
     draft.binder.open_sources()
     draft.binder.bind(-1)
-    return Created(draft.record, draft.spec, draft.bindings, compile_plan(draft.spec, draft.bindings))
+    return Created(draft.record, draft.spec, draft.binder, draft.binder.plan())
 
 
 class Draft:
@@ -95,19 +97,29 @@ class Draft:
         _complete(options, self.record, store, stack)
         self.facts = self._facts()
         _check_store(self.facts, settings)
-        self.spec = build_spec(stack.config, options, self.facts)
+        self.machine = _machine(self) if options.isolation != "container" else None
+        self.spec = build_spec(stack.config, options, self.machine.facts if self.machine else self.facts)
+        self.layers = _unique(stack.layers)
         lowers = _lowers(store, stack, self.spec, self.facts.maps)
         if "devices" in self.spec["linux"]["resources"]:
             from estiba.engine.devices import complete_rules
 
             complete_rules(self.spec["linux"]["resources"]["devices"])
-        self.groups = self.facts.cgroups.groups(self.record.id, self.spec["linux"]["resources"])
+        resources = self.machine.resources(self.spec) if self.machine else self.spec["linux"]["resources"]
+        self.groups = self.facts.cgroups.groups(self.record.id, resources)
         self.record.cgroups = [group.path for group in self.groups]
         self.bindings = Bindings(self.facts.maps)
-        self.binder = Binder(self.bindings, self.record, self.spec, store, settings, options, self.facts, dry=dry)
         self.bindings.lowers = lowers
         self.bindings.seccomp = _filter(options, self.spec, stack)
+        self.binder = self._binder()
         self._status = -1
+
+    def _binder(self) -> Binder:
+        if self.machine is None:
+            return Binder(self.bindings, self.record, self.spec, self.store, self.settings, self.options, self.facts, dry=self.dry)
+        from estiba.engine.machines import MachineBinder
+
+        return MachineBinder(self, self.machine)
 
     def _free_slot(self) -> int | None:
         if self.options.userns == "host" or self._layer_maps.kind != "root-range":
@@ -141,7 +153,8 @@ class Draft:
             self.record.write(self.settings)
             maps = idmap.range_maps(ranges.base(slot))
             self.facts.maps = self.bindings.maps = maps
-            self.spec["linux"] |= mappings(maps)
+            if self.machine is None:
+                self.spec["linux"] |= mappings(maps)
 
     def _take_name(self) -> None:
         try:
@@ -174,7 +187,7 @@ class Draft:
             "created": time.time_ns(),
             "reference": self.stack.reference,
             "image": self.stack.image,
-            "layers": self.stack.layers,
+            "layers": self.stack.layers if self.machine is None else [self.machine.kernel.layer, *self.stack.layers],
             "command": self.spec["process"]["args"],
             "remove": self.options.rm,
             "volumes": [_volume(mount) for mount in self.options.mounts if mount.type != "tmpfs"],
@@ -249,6 +262,12 @@ def _check_store(machine: HostFacts, settings: Settings) -> None:
             f"cannot run a container: the store {settings.root} is on overlayfs, which cannot hold a container's changes",
             hint="choose a folder on a volume or a tmpfs with --root or ESTIBA_ROOT",
         )
+
+
+def _machine(draft: Draft) -> Machine:
+    from estiba.engine.machines import Machine
+
+    return Machine(draft)
 
 
 def _lowers(store: Store, stack: Stack, spec: dict[str, Any], maps: IdMaps) -> list[str]:

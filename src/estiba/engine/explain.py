@@ -12,7 +12,6 @@ from estiba.engine.create import Created, create
 from estiba.engine.resolve import resolve
 from estiba.oci.strict_json import dumps
 from estiba.plan.encode import describe
-from estiba.runtime.compile import compile_plan
 
 if TYPE_CHECKING:
     from estiba.config.settings import Settings
@@ -44,7 +43,7 @@ def explain(store: Store, settings: Settings, options: RunOptions, progress: Pro
         created = create(store, settings, options, stack)
         trace = os.memfd_create("estiba-trace", os.MFD_CLOEXEC)
         created.bindings.trace = created.bindings.add(trace)
-        created.plan = compile_plan(created.spec, created.bindings)
+        created.plan = created.binder.plan()
     steps.append(("spawn the helper", time.monotonic_ns()))
     copy = os.dup(trace)
     code = wait(settings, created, prepare(store, settings, options, created))

@@ -82,6 +82,10 @@ class HostFiles:
         self._add_executable(path, 0)
         return path
 
+    def add_needs(self, data: bytes, what: str) -> None:
+        """Adds what an ELF program that is not a file here needs; `what` names it in errors. Raises as `add_program`."""
+        self._add_needs(data, what, os.path.dirname(os.path.abspath(what)), 0)
+
     def finish(self) -> None:
         """Adds what no program names: the linker's cache of the libraries taken, and /bin/sh where a shell was (system(3))."""
         cache = select_from_cache(self._cache_data, self._cached)
@@ -136,11 +140,7 @@ class HostFiles:
         real = self.add_path(path)
         data = _read(real)
         if is_elf(data):
-            elf = parse_elf(data, path)
-            self._note_architecture(elf, path)
-            if elf.interpreter:
-                self._add_executable(elf.interpreter, depth)
-            self._add_libraries(_Loaded(os.path.dirname(real), elf), path)
+            self._add_needs(data, path, os.path.dirname(real), depth)
         elif data[:2] == b"#!":
             if depth >= INTERPRETER_DEPTH:
                 raise CannotExecute(f"cannot take {path}: too many levels of interpreters")
@@ -148,6 +148,13 @@ class HostFiles:
                 self._add_executable(find_program(program), depth + 1)
         else:
             raise CannotExecute(f"cannot take {path}: neither an ELF program nor a script")
+
+    def _add_needs(self, data: bytes, path: str, origin: str, depth: int) -> None:
+        elf = parse_elf(data, path)
+        self._note_architecture(elf, path)
+        if elf.interpreter:
+            self._add_executable(elf.interpreter, depth)
+        self._add_libraries(_Loaded(origin, elf), path)
 
     def _note_architecture(self, elf: Elf, path: str) -> None:
         if not elf.architecture:

@@ -30,6 +30,11 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     13: ("listen", "host", "us", ("slot", "name")),
     14: ("connect", "host", "us", ("slot", "name")),
     15: ("detach_keys", "host", "b", ("keys",)),
+    25: ("guest_directory", "guest", "su", ("path", "mode")),
+    26: ("guest_mount", "guest", "sssqsq", ("fstype", "source", "target", "flags", "options", "offset")),
+    27: ("guest_file", "guest", "sub", ("path", "mode", "content")),
+    28: ("guest_slot", "guest", "us", ("number", "path")),
+    29: ("guest_cgroup", "guest", "usll", ("number", "name", "limits", "optional")),
     32: ("overlay", "container", "uluuq", ("layers", "lowers", "upper", "volatile", "flags")),
     33: ("root", "container", "uq", ("slot", "flags")),
     34: ("mount", "container", "ssql", ("fstype", "target", "flags", "options")),
@@ -58,6 +63,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     57: ("execute", "container", "ll", ("arguments", "environment")),
     58: ("readonly_root", "container", "", ()),
     59: ("volume", "container", "usq", ("slot", "target", "flags")),
+    70: ("machine", "container", "llbuu", ("arguments", "environment", "plan", "seconds", "discard")),
     96: ("forget", "after", "us", ("slot", "name")),
     97: ("discard", "after", "usu", ("slot", "name", "trash")),
     98: ("remove_cgroup", "after", "us", ("slot", "name")),
@@ -182,6 +188,43 @@ def connect(slot: int, name: str | bytes) -> Op:
 def detach_keys(keys: bytes) -> Op:
     """One to 16 bytes which, typed at the client's terminal, make it leave: the container goes on."""
     return (15, keys)
+
+
+def guest_directory(path: str | bytes, mode: int) -> Op:
+    """Makes a directory, and its parents, in the guest's own tree."""
+    return (25, path, mode)
+
+
+def guest_mount(
+    fstype: str | bytes,
+    source: str | bytes,
+    target: str | bytes,
+    flags: int,
+    options: str | bytes,
+    offset: int,
+) -> Op:
+    """Mount(2) in the guest's own tree; `flags` are MS_*. `target` is made when it is missing. A file system that
+    begins at `offset` of the disk `source` is mounted by its own option `fsoffset`, or by a loop device where the
+    kernel has no such option.
+    """
+    return (26, fstype, source, target, flags, options, offset)
+
+
+def guest_file(path: str | bytes, mode: int, content: bytes) -> Op:
+    """Makes or replaces a regular file in the guest's own tree."""
+    return (27, path, mode, content)
+
+
+def guest_slot(number: int, path: str | bytes) -> Op:
+    """Binds slot `number` to what `path` names in the guest's own tree: a guest inherits no descriptors."""
+    return (28, number, path)
+
+
+def guest_cgroup(number: int, name: str | bytes, limits: Sequence[str | bytes], optional: Sequence[str | bytes]) -> Op:
+    """Makes the control group `name` (version 2), binds slot `number` to it and sets `limits`, which are `file value`.
+    One of `optional` is left out where the kernel has no such controller.
+    """
+    return (29, number, name, limits, optional)
 
 
 def overlay(layers: int, lowers: Sequence[str | bytes], upper: int, volatile: int, flags: int) -> Op:
@@ -344,6 +387,16 @@ def volume(slot: int, target: str | bytes, flags: int) -> Op:
     has there: content, owners, modes, times, extended attributes; device nodes and sockets are left out.
     """
     return (59, slot, target, flags)
+
+
+def machine(arguments: Sequence[str | bytes], environment: Sequence[str | bytes], plan: bytes, seconds: int, discard: int) -> Op:
+    """Last of the container's operations in the place of `execute`: the helper stays as PID 1, runs the machine
+    monitor `arguments` (its program by an absolute path) with one end of a stream socket as descriptor 3, and
+    speaks with the guest at its other end (PROTOCOL.md, "Guests"): `plan` is the guest's. A guest that does not
+    answer within `seconds` is a failure to launch. discard 1: nothing that the guest wrote is wanted, so its end is
+    not waited for.
+    """
+    return (70, arguments, environment, plan, seconds, discard)
 
 
 def forget(slot: int, name: str | bytes) -> Op:

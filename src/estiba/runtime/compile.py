@@ -62,7 +62,8 @@ class Bindings:
     before the caller's mounts. `idmapped` slots reach the container through its own user namespace's map. `window` is rows and
     columns of a terminal.
     `log` is what the operation `log` takes: the folder's slot, the file's name, its largest size and the number of files.
-    `cleanup` are the operations of the after section.
+    `cleanup` are the operations of the after section. In a guest's plan `prepare` comes first and binds the slots; in that of a
+    machine's jail `machine` stands in the place of `execute`.
     """
 
     __slots__ = (
@@ -76,7 +77,9 @@ class Bindings:
         "layers",
         "log",
         "lowers",
+        "machine",
         "maps",
+        "prepare",
         "report",
         "seccomp",
         "signal_proxy",
@@ -113,6 +116,8 @@ class Bindings:
         self.signal_proxy = True
         self.window = (0, 0)
         self.cleanup: list[Op] = []
+        self.prepare: list[Op] = []
+        self.machine: Op | None = None
 
     def add(self, descriptor: int, path: str = "") -> int:
         """Adds a slot and returns its number."""
@@ -137,6 +142,7 @@ def compile_plan(spec: dict[str, Any], bindings: Bindings) -> list[Op]:
 
 
 def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
+    yield from bindings.prepare
     for number, slot in enumerate(bindings.slots):
         yield ops.slot(number, slot.descriptor, slot.path)
     kinds = _namespaces(spec)
@@ -274,4 +280,4 @@ def _process(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
             yield ops.seccomp(bindings.seccomp, 0)
     if annotations.get(INIT) == "true":
         yield ops.init()
-    yield ops.execute(process["args"], process["env"])
+    yield bindings.machine or ops.execute(process["args"], process["env"])

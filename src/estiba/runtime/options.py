@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     MountType = Literal["bind", "tmpfs", "volume"]
     PullPolicy = Literal["always", "missing", "never"]
     Namespace = Literal["private", "host"]
+    Isolation = Literal["container", "para", "partial", "full", "auto"]
 
 
 class MountRequest:
@@ -100,6 +101,8 @@ class RunOptions:
         "init",
         "interactive",
         "ipc",
+        "isolation",
+        "kernel",
         "label_files",
         "labels",
         "memory",
@@ -184,6 +187,9 @@ class RunOptions:
         self.seccomp: str | None = None  # None our profile, "unconfined", or the path of a profile in Docker's JSON
         self.unmasked = False
         self.userns: Namespace = "private"
+
+        self.isolation: Isolation = "container"
+        self.kernel: str | None = None  # an image of a kernel, or the path of one
 
         self.network = "none"
         self.pid: Namespace = "private"

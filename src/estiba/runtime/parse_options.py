@@ -327,6 +327,12 @@ def _namespace(flag: str, text: str) -> bool:
     return choice(flag, text, ("private", "host", "")) == "host"
 
 
+def isolation(options: RunOptions, text: str) -> None:
+    """--isolation: container, para, partial, full or auto."""
+    choice("--isolation", text, ("container", "para", "partial", "full", "auto"))
+    options.isolation = text  # type: ignore[assignment]  # checked just now
+
+
 def pull(options: RunOptions, text: str) -> None:
     """--pull: always, missing or never."""
     word = choice("--pull", text, ("always", "missing", "never"))
@@ -504,6 +510,8 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "group-add": group_add,
     "hostname": hostname,
     "ipc": ipc,
+    "isolation": isolation,
+    "kernel": _text("kernel"),
     "label": label,
     "label-file": _append("label_files"),
     "memory": memory,

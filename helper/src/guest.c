@@ -1,0 +1,131 @@
+/*
+ * PID 1 of a guest. It makes what every machine has (guest_boot.c), says READY on the channel, and is for each program's keeper what the
+ * monitor is on the host (guest_session.c). When the container's program ends, the machine has nothing more to do.
+ */
+#define _GNU_SOURCE
+#include "guest.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "commands.h"
+#include "failure.h"
+
+static struct link channel;
+static struct guest_session sessions[MAX_SESSIONS];
+
+static void flush(void)
+{
+    struct pollfd writable = {.fd = channel.fd, .events = POLLOUT};
+
+    while (link_flush(&channel) && link_is_blocked(&channel))
+        poll(&writable, 1, -1);
+}
+
+static _Noreturn void rest(void)
+{
+    for (;;)
+        pause(); /* PID 1 must not end; the host ends the machine */
+}
+
+/* A failure of PID 1 itself: before there is a channel the kernel's console is all there is. */
+static void report(const char *record, size_t size)
+{
+    struct message message = {.type = MESSAGE_FAILED};
+
+    if (channel.fd < 0) {
+        print_record(STDERR_FILENO, record);
+        return; /* and the kernel panics: the host sees that */
+    }
+    link_put(&channel, 0, &message, record, size);
+    flush();
+    rest();
+}
+
+/* A container cannot raise a limit above what its PID 1 has; a kernel starts with little. */
+static void raise_limits(void)
+{
+    struct rlimit files = {1 << 20, 1 << 20}, none = {RLIM_INFINITY, RLIM_INFINITY};
+
+    for (int resource = 0; resource < RLIM_NLIMITS; resource++)
+        if (setrlimit((unsigned)resource, resource == RLIMIT_NOFILE ? &files : &none) != 0)
+            fail(LAUNCH, "machine", errno, NULL, "the guest's limit %d", resource);
+}
+
+static void hear(const struct frame *frame, const char *data)
+{
+    if (frame->message.type == MESSAGE_ENTROPY)
+        guest_add_entropy(data, frame->size);
+    else
+        guest_session_hear(&sessions[frame->session], frame, data);
+}
+
+/* The host sends no more than a serial line has room for. */
+static void tell_read(void)
+{
+    struct message message = {.type = MESSAGE_READ, .offset = channel.read};
+
+    if (link_put(&channel, 0, &message, NULL, 0))
+        channel.told = channel.read;
+}
+
+static void hear_host(void)
+{
+    struct frame frame;
+    char *data;
+    int found;
+
+    while ((found = link_take(&channel, &frame, &data)) > 0)
+        hear(&frame, data);
+    if (found < 0)
+        rest(); /* nobody is there for whom to go on */
+    if (channel.read - channel.told >= LINE_WINDOW / 4)
+        tell_read();
+}
+
+static void turn(void)
+{
+    static struct pollfd fds[1 + MAX_SESSIONS * GUEST_POLLED];
+
+    fds[0] = (struct pollfd){.fd = channel.fd, .events = link_events(&channel)};
+    for (unsigned i = 0; i < MAX_SESSIONS; i++)
+        guest_session_watch(&sessions[i], &channel, fds + 1 + i * GUEST_POLLED);
+    if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
+        return;
+    if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
+        hear_host();
+    for (unsigned i = 0; i < MAX_SESSIONS; i++)
+        guest_session_move(&sessions[i], &channel, fds + 1 + i * GUEST_POLLED);
+    link_flush(&channel);
+}
+
+void guest_main(void)
+{
+    struct message ready = {.type = MESSAGE_READY, .number = PROTOCOL_VERSION};
+
+    channel.fd = -1;
+    set_failure_sink(report);
+    signal(SIGCHLD, SIG_IGN); /* orphans are nobody's; each keeper waits for its own program */
+    signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_DUMPABLE, 0);
+    raise_limits();
+    guest_make_tree();
+    channel.fd = guest_open_channel(&ready.offset);
+    for (unsigned i = 0; i < MAX_SESSIONS; i++)
+        guest_session_reset(&sessions[i], i);
+    link_put(&channel, 0, &ready, NULL, 0);
+    link_flush(&channel);
+    while (sessions[0].phase != EXITED || sessions[0].keeper >= 0)
+        turn();
+    flush();
+    kill(-1, SIGKILL);
+    guest_sync();
+    link_tell(&channel, 0, MESSAGE_SYNCED, 0);
+    flush();
+    rest();
+}

@@ -1,0 +1,48 @@
+/* PID 1 of a guest: guest.c (the loop), guest_session.c (its programs), guest_boot.c (its tree and its channel). */
+#ifndef ESTIBA_GUEST_H
+#define ESTIBA_GUEST_H
+
+#include <poll.h>
+#include <stdbool.h>
+
+#include "link.h"
+#include "plan.h"
+#include "run.h"
+
+/* One program: the container's own (session 0) or one of `exec`. */
+struct guest_session {
+    uint32_t number;
+    char *plan;             /* while it arrives */
+    size_t plan_size, plan_received;
+    int keeper;             /* connection, -1: the session is free */
+    int program;            /* pidfd */
+    enum phase phase;
+    bool terminal;
+    int outputs[2], input;  /* the outer ends of its streams, -1 where there is none (any more) */
+    uint64_t sent[2], accepted[2];
+    uint64_t received, acknowledged; /* bytes of input */
+    size_t from, to;        /* of `data`, not written yet */
+    bool input_ended;
+    int exit_code, exit_signal;
+    char data[INPUT_WINDOW];
+};
+
+enum { GUEST_POLLED = 4 };
+
+/* guest_boot.c: a root that can be pivoted from, the kernel's file systems, and the channel, non-blocking, with its window or 0. */
+void guest_make_tree(void);
+int guest_open_channel(uint64_t *window);
+/* The operations of side `guest`, in order. */
+void guest_prepare(struct plan *plan);
+void guest_add_entropy(const void *data, size_t size);
+/* Everything that was written is on the disks. */
+void guest_sync(void);
+
+/* guest_session.c */
+void guest_session_reset(struct guest_session *self, uint32_t number);
+/* Takes a frame of the host's; `link` for what it answers at once. */
+void guest_session_hear(struct guest_session *self, const struct frame *frame, const char *data);
+void guest_session_watch(const struct guest_session *self, const struct link *link, struct pollfd fds[GUEST_POLLED]);
+void guest_session_move(struct guest_session *self, struct link *link, const struct pollfd fds[GUEST_POLLED]);
+
+#endif

@@ -1,0 +1,307 @@
+/*
+ * The host's end of a guest: PID 1 of the machine monitor's namespaces. It starts the monitor (User-Mode Linux, QEMU), waits for the
+ * guest, hands it its plan, and is for keeper and monitor what the program itself would be: it has the program's streams, takes the
+ * signals that are meant for the program, and ends with its status. When it ends, so does every process of its PID namespace.
+ *
+ * The guest is a stranger: what it sends is bounded and checked (link.c, machine_session.c), and all that this process may do here is
+ * what the jail allows.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "container.h"
+#include "machine_session.h"
+#include "terminal.h"
+
+enum { CHANNEL = 3, TAIL = 2048, ENTROPY = 64 };
+
+static struct machine {
+    struct container *container;
+    struct link link;
+    struct session session;
+    int signals, console;
+    pid_t monitor;       /* 0 when it ended */
+    bool ready, synced;
+    uint64_t pending;    /* signals (a bit each) that came before the program started */
+    uint64_t deadline;   /* CLOCK_MONOTONIC, while the guest has yet to answer */
+    uint64_t patience;   /* nanoseconds */
+    char tail[TAIL];     /* what its kernel said last */
+    size_t tail_size;
+} machine;
+
+static void read_console(void)
+{
+    char data[TAIL];
+    ssize_t n = read(machine.console, data, sizeof data);
+
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        close_fd(&machine.console);
+    if (n <= 0)
+        return;
+    size_t kept = machine.tail_size + (size_t)n > TAIL ? TAIL - (size_t)n : machine.tail_size;
+    memmove(machine.tail, machine.tail + machine.tail_size - kept, kept);
+    memcpy(machine.tail + kept, data, (size_t)n);
+    machine.tail_size = kept + (size_t)n;
+}
+
+/* The line that says why a kernel stopped, or its last one, without the time before it. */
+static const char *last_words(void)
+{
+    static char line[TAIL + 1];
+    char *found = NULL;
+
+    while (machine.console >= 0 && machine.monitor == 0)
+        read_console();
+    memcpy(line, machine.tail, machine.tail_size);
+    line[machine.tail_size] = '\0';
+    for (char *next = strtok(line, "\r\n"); next != NULL; next = strtok(NULL, "\r\n")) {
+        bool stop = strstr(next, "anic") != NULL;
+        found = next;
+        if (stop)
+            break;
+    }
+    char *text = found != NULL && found[0] == '[' ? strstr(found, "] ") : NULL;
+    return text != NULL ? text + 2 : found != NULL ? found : "it said nothing";
+}
+
+static const char hint[] = "\"estiba doctor\" says which machines work here";
+
+static _Noreturn void end(int status)
+{
+    fflush(NULL);
+    _exit(status); /* PID 1: the kernel ends the monitor's processes */
+}
+
+/* The guest is lost. Before the program ran that is a failure to launch; afterwards the program's streams are all there is. */
+static _Noreturn void lose_guest(const char *what)
+{
+    if (machine.session.phase == LAUNCHING)
+        fail(LAUNCH, "machine", 0, hint, "%s: %s", what, last_words());
+    dprintf(STDERR_FILENO, "estiba: the machine ended before its program: %s: %s\n", what, last_words());
+    end(EXIT_LAUNCH);
+}
+
+static _Noreturn void run_monitor(const struct op *op, int channel, int console)
+{
+    char **arguments = list_vector(&op->args.machine.arguments, 0), **environment = list_vector(&op->args.machine.environment, 0);
+    sigset_t none;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    setsid(); /* what the terminal says is for the program */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (dup2(null, 0) == 0 && dup2(console, 1) == 1 && dup2(console, 2) == 2 && dup2(channel, CHANNEL) == CHANNEL &&
+        dup2(channel, CHANNEL + 1) == CHANNEL + 1)
+        execve(arguments[0], arguments, environment);
+    dprintf(STDERR_FILENO, "%s: %s\n", arguments[0], strerror(errno));
+    _exit(EXIT_CANNOT_EXECUTE);
+}
+
+static void start_monitor(const struct op *op)
+{
+    int channel[2], console[2];
+    sigset_t all;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0 || pipe2(console, O_CLOEXEC) != 0 ||
+        (machine.signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+        fail(LAUNCH, "machine", errno, NULL, "its channel");
+    machine.monitor = fork();
+    if (machine.monitor < 0)
+        fail(LAUNCH, "machine", errno, NULL, "its process");
+    if (machine.monitor == 0) {
+        int inner = fcntl(channel[1], F_DUPFD_CLOEXEC, CHANNEL + 2), output = fcntl(console[1], F_DUPFD_CLOEXEC, CHANNEL + 2);
+        run_monitor(op, inner, output);
+    }
+    close(channel[1]);
+    close(console[1]);
+    machine.link.fd = channel[0];
+    machine.console = console[0];
+    if (fcntl(channel[0], F_SETFL, O_NONBLOCK) != 0 || fcntl(console[0], F_SETFL, O_NONBLOCK) != 0)
+        fail(LAUNCH, "machine", errno, NULL, "its channel");
+}
+
+/* The terminal of the keeper's side carries bytes; the guest's is the one with a line discipline. */
+static void open_session(const struct op *op)
+{
+    struct container *container = machine.container;
+    struct termios before;
+    int streams[3] = {container->run->input_kind != INPUT_NONE ? STDIN_FILENO : -1, STDOUT_FILENO, STDERR_FILENO};
+
+    if (container->terminal)
+        terminal_raw(STDIN_FILENO, &before);
+    session_open(&machine.session, 0, op->args.machine.plan.b.data, op->args.machine.plan.b.size, streams);
+}
+
+static void tell_size(void)
+{
+    struct winsize size;
+
+    if (machine.container->terminal && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
+        link_tell(&machine.link, 0, MESSAGE_SIZE, (uint32_t)size.ws_row << 16 | size.ws_col);
+}
+
+static void reap(void)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        if (pid == machine.monitor)
+            machine.monitor = 0;
+}
+
+static void take_signals(void)
+{
+    struct signalfd_siginfo info;
+
+    while (read(machine.signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD)
+            reap();
+        else if (info.ssi_signo == SIGWINCH && machine.container->terminal)
+            tell_size();
+        else if (machine.session.phase == STARTED)
+            link_tell(&machine.link, 0, MESSAGE_SIGNAL, info.ssi_signo);
+        else
+            machine.pending |= UINT64_C(1) << (info.ssi_signo - 1);
+    }
+}
+
+/* The keeper takes the end of the connection as the execution of the program. */
+static void report_start(void)
+{
+    struct message message = {.type = MESSAGE_EXECUTE};
+
+    prctl(PR_SET_PDEATHSIG, 0);
+    channel_send(machine.container->keeper, &message, NULL, 0, NULL, 0);
+    trace("execute");
+    close_fd(&machine.container->keeper);
+    machine.deadline = 0;
+    tell_size();
+    for (unsigned number = 1; number <= 64; number++)
+        if (machine.pending >> (number - 1) & 1)
+            link_tell(&machine.link, 0, MESSAGE_SIGNAL, number);
+}
+
+static void greet(const struct message *message)
+{
+    char entropy[ENTROPY];
+    struct message seed = {.type = MESSAGE_ENTROPY};
+
+    if (message->number != PROTOCOL_VERSION)
+        fail(LAUNCH, "machine", 0, NULL, "the guest speaks version %u of the protocol, not %d", message->number, PROTOCOL_VERSION);
+    if (getrandom(entropy, sizeof entropy, 0) != (ssize_t)sizeof entropy)
+        fail(LAUNCH, "machine", errno, NULL, "random numbers for the guest");
+    link_put(&machine.link, 0, &seed, entropy, sizeof entropy);
+    trace("guest");
+    machine.link.window = message->offset;
+    machine.ready = true;
+    machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;
+}
+
+static void hear(const struct frame *frame, const char *data)
+{
+    bool launching = machine.session.phase == LAUNCHING;
+
+    if (frame->message.type == MESSAGE_READY && !machine.ready)
+        greet(&frame->message);
+    else if (frame->message.type == MESSAGE_SYNCED)
+        machine.synced = true;
+    else if (frame->message.type == MESSAGE_READ && frame->message.offset <= machine.link.sent)
+        machine.link.credit = frame->message.offset;
+    else if (frame->message.type == MESSAGE_FAILED && launching)
+        fail_as(data, frame->size);
+    else if (frame->session != 0 || !machine.ready || !session_hear(&machine.session, frame, data))
+        lose_guest("it sent what makes no sense");
+    if (launching && machine.session.phase != LAUNCHING)
+        report_start();
+}
+
+static void hear_guest(void)
+{
+    struct frame frame;
+    char *data;
+    int found;
+
+    while ((found = link_take(&machine.link, &frame, &data)) > 0)
+        hear(&frame, data);
+    if (found == 0)
+        return;
+    reap();
+    if (machine.session.phase != EXITED)
+        lose_guest("its kernel ended");
+    close_fd(&machine.link.fd); /* what its program wrote last is here already */
+    machine.synced = true;
+}
+
+static int time_left(void)
+{
+    uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+    if (machine.deadline == 0)
+        return -1;
+    if (now >= machine.deadline && machine.session.phase == EXITED)
+        machine.synced = true; /* its program's status is known; a machine that hangs is ended as by a power cut */
+    else if (now >= machine.deadline)
+        lose_guest(machine.ready ? "it did not start the program in time" : "it does not answer");
+    if (now >= machine.deadline)
+        return 0;
+    return (int)((machine.deadline - now) / 1000000) + 1;
+}
+
+static void turn(void)
+{
+    struct pollfd fds[3 + SESSION_POLLED] = {
+        {.fd = machine.link.fd, .events = link_events(&machine.link)},
+        {.fd = machine.signals, .events = POLLIN},
+        {.fd = machine.console, .events = POLLIN},
+    };
+
+    session_watch(&machine.session, &machine.link, fds + 3);
+    if (poll(fds, ARRAY_SIZE(fds), time_left()) < 0)
+        return;
+    if (fds[2].revents != 0)
+        read_console();
+    if (fds[1].revents != 0)
+        take_signals();
+    if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
+        hear_guest();
+    if (machine.ready)
+        session_move(&machine.session, &machine.link, fds + 3);
+    link_flush(&machine.link);
+}
+
+void op_machine(struct container *self, const struct op *op)
+{
+    bool discard = op->args.machine.discard.u != 0;
+
+    machine.container = self;
+    machine.patience = (uint64_t)op->args.machine.seconds.u * 1000000000u;
+    place_streams(self);
+    prctl(PR_SET_NAME, "estiba-machine");
+    start_monitor(op);
+    trace("machine");
+    open_session(op);
+    machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;
+    while (!session_is_over(&machine.session))
+        turn();
+    machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;
+    while (!discard && !machine.synced)
+        turn();
+    end(machine.session.exit_code);
+}

@@ -1,0 +1,109 @@
+"""Kernels in the store: images whose one layer holds a kernel, and for User-Mode Linux the libraries that it is linked with.
+
+A kernel that is named by a path becomes such an image without a name, once: ``cache/kernels/`` remembers which file became which.
+On the start path of `run` on another kernel, but for `add`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiba.errors import DataLoss, InvalidArgument, NotFound
+from estiba.store import images, references
+from estiba.store.layer_ids import highest_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.oci.digest import DiffID
+    from estiba.store.images import Image
+    from estiba.store.layout import Store
+
+#: The repository of kernels that were imported without a name of their own.
+REPOSITORY = "localhost/kernel"
+#: Labels of a kernel's image, and the folder of its layer that holds the kernel.
+KIND, RELEASE = "kernel.kind", "kernel.release"
+FOLDER = "/boot"
+_RUNGS = {"para": ("uml",)}
+_HINT = "estiba kernel import FILE makes a kernel's image; --kernel FILE uses one at once"
+
+
+class Kernel:
+    """A kernel of the store: its `layer`, where it is in it (`path`), its `kind`, `release` and `architecture`."""
+
+    __slots__ = ("architecture", "kind", "layer", "path", "release")
+
+    def __init__(self, layer: DiffID, path: str, kind: str, release: str, architecture: str) -> None:
+        self.layer = layer
+        self.path = path
+        self.kind = kind
+        self.release = release
+        self.architecture = architecture
+
+
+def choose(store: Store, settings: Settings, name: str | None, rung: str) -> Kernel:
+    """Finds the kernel `name` (an image or a path), or the one that was imported last for `rung`.
+
+    Raises NotFound, InvalidArgument for what is no kernel of this rung, and what `add` raises.
+    """
+    if name is not None and "/" in name and os.path.exists(name):
+        kernel = _of_file(store, settings, name)
+    elif name is not None:
+        kernel = of_image(images.find(store, name), name)
+    else:
+        kernel = _newest(store, rung)
+    if kernel.kind not in _RUNGS[rung]:
+        raise InvalidArgument(f"cannot use kernel {name}: it is a {kernel.kind}, and --isolation {rung} takes {' or '.join(_RUNGS[rung])}")
+    if highest_id(store, kernel.layer) is None:
+        raise DataLoss(f"cannot use kernel {name}: its layer is missing from the store", hint="estiba system check --repair")
+    return kernel
+
+
+def of_image(image: Image, name: str) -> Kernel:
+    """What the image of a kernel says. Raises InvalidArgument when it is none."""
+    config = image.config
+    if KIND not in config.labels or len(config.diff_ids) != 1 or len(config.entrypoint) != 1:
+        raise InvalidArgument(f"cannot use {name} as a kernel: it is an image without one", hint=_HINT)
+    return Kernel(config.diff_ids[0], config.entrypoint[0], config.labels[KIND], config.labels.get(RELEASE, ""), config.architecture)
+
+
+def _newest(store: Store, rung: str) -> Kernel:
+    found = [image for image in named(store) if of_image(image, "").kind in _RUNGS[rung]]
+    if not found:
+        raise NotFound(f"cannot run on a kernel of its own: the store holds none for --isolation {rung}", hint=_HINT)
+    return of_image(max(found, key=lambda image: image.config.created or ""), REPOSITORY)
+
+
+def named(store: Store) -> list[Image]:
+    """The images in the repository of kernels."""
+    prefix = REPOSITORY.replace("/", "+")
+    found = []
+    for name in references.names(store):
+        if name.startswith(prefix):
+            reference, target = references.read_named(store, name) or (None, None)
+            if reference is not None and target is not None and reference.name == REPOSITORY:
+                found += [images.Image(store, reference, target, entry) for entry in target.images]
+    return found
+
+
+# --- a kernel's file ---------------------------------------------------------------------------------------------------------
+
+
+def _of_file(store: Store, settings: Settings, path: str) -> Kernel:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise NotFound(f"cannot use kernel {path}: {(error.strerror or 'it cannot be read').lower()}") from None
+    note = f"{store.cache}/kernels/{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+    try:
+        with open(note, encoding="ascii") as file:
+            return of_image(images.find(store, file.read()), path)
+    except (FileNotFoundError, NotFound):
+        pass
+    from estiba.engine.kernel_import import add_file
+
+    image = add_file(store, settings, path, None)
+    os.makedirs(f"{store.cache}/kernels", exist_ok=True)
+    with open(note, "w", encoding="ascii") as file:
+        file.write(image.id)
+    return of_image(image, path)

@@ -1,0 +1,177 @@
+"""A container on a kernel of its own: its guest's plan, and the jail on the host in which the machine monitor runs.
+
+On the start path of `run --isolation para`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiba.engine import guest_disks, kernels
+from estiba.engine.binder import FILES, Binder, window
+from estiba.errors import InvalidArgument, NotImplemented
+from estiba.machine import guest, jail, layout, uml
+from estiba.oci.digest import hex_of
+from estiba.plan import ops
+from estiba.plan.encode import encode
+from estiba.runtime import seccomp_default
+from estiba.runtime.compile import Bindings, compile_plan
+from estiba.runtime.parse_options import UNLIMITED
+from estiba.runtime.spec import USER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from estiba.engine.create import Draft
+    from estiba.linux.facts import HostFacts
+    from estiba.plan.ops import Op
+    from estiba.runtime.options import RunOptions
+
+DEFAULT_MEMORY = 256 << 20
+LEAST_MEMORY = 32 << 20
+#: How long a guest may take to answer, and then to start its program.
+PATIENCE_SECONDS = 20
+#: Processes of a machine monitor beside those that stand for the guest's.
+_MONITOR_PROCESSES = 64
+_TOP = "top"
+
+
+class Machine:
+    """What a container on a kernel of its own needs beside what every container needs.
+
+    `kernel` it runs on, `memory` of its guest in bytes, `facts` of the guest for the container's spec.
+    """
+
+    def __init__(self, draft: Draft) -> None:
+        refuse(draft.options)
+        self.kernel = kernels.choose(draft.store, draft.settings, draft.options.kernel, draft.options.isolation)
+        self.memory = draft.options.memory or DEFAULT_MEMORY
+        self.facts: HostFacts = guest.facts()
+
+    def resources(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Returns the limits of the jail: processors are the host's, memory is the guest's own."""
+        asked = spec["linux"]["resources"]
+        limits = {"cpu": asked["cpu"]} if "cpu" in asked else {}
+        pids = asked.get("pids", {}).get("limit", UNLIMITED)
+        return limits if pids == UNLIMITED else {**limits, "pids": {"limit": pids + _MONITOR_PROCESSES}}
+
+
+def refuse(options: RunOptions) -> None:
+    """Refuses what a machine cannot give. Raises NotImplemented, InvalidArgument."""
+    if options.isolation in ("partial", "full", "auto"):
+        raise NotImplemented(f"cannot use --isolation {options.isolation}: it is not there yet", hint="valid values: container, para")
+    if options.network not in ("none", ""):
+        raise NotImplemented(f"cannot use --network {options.network}: a machine has no network yet", hint="use --network none")
+    for flag in ("pid", "ipc", "uts", "cgroupns", "userns"):
+        if getattr(options, flag) == "host":
+            raise InvalidArgument(f"cannot use --{flag} host: a machine has a kernel of its own and shares nothing with the host's")
+    if options.devices:
+        raise NotImplemented("cannot use --device: devices of the host are not passed to a machine")
+    if options.memory is not None and options.memory < LEAST_MEMORY:
+        raise InvalidArgument(f"cannot use --memory: a machine needs at least {LEAST_MEMORY >> 20} MiB for its kernel")
+
+
+class MachineBinder(Binder):
+    """Opens what the jail's plan names, and makes both plans. Its `spec` is the container's."""
+
+    def __init__(self, draft: Draft, machine: Machine) -> None:
+        super().__init__(draft.bindings, draft.record, draft.spec, draft.store, draft.settings, draft.options, draft.facts, dry=draft.dry)
+        self._machine = machine
+        self._layers = draft.layers
+        self._filter = draft.bindings.seccomp
+        self._disks: list[jail.Disk] = []
+        self._guest = guest.Tree()
+        self._guest_binds: dict[str, int] = {}  # destination in the container -> number of the bind
+
+    # --- slots ------------------------------------------------------------------------------------------------------------
+
+    def open_sources(self) -> None:
+        for path in [guest_disks.layer_image(self._store, self._settings, diff_id) for diff_id in self._layers]:
+            self._disk(path, writable=False)
+        super().open_sources()
+
+    def bind(self, status: int, groups: Sequence[int] = ()) -> None:
+        bindings = self.bindings
+        self._top = len(self._disks)
+        path = f"{self._record.folder}/{_TOP}"
+        if not self._dry and not os.path.exists(path):
+            guest_disks.make_top(self._store, path)
+        self._disk(path, writable=True)
+        self._shared(guest_disks.initramfs(self._store, self._settings), layout.INITRAMFS)
+        bindings.layers = self._open(self._store.layers)
+        bindings.lowers = [f"{hex_of(self._machine.kernel.layer)}/fs"]
+        if self._idmapped:
+            bindings.idmapped.append((bindings.layers, False))
+        bindings.seccomp = seccomp_default.FILTERS[os.uname().machine]
+        self._bind_host(status, groups)
+
+    def _disk(self, path: str, *, writable: bool) -> None:
+        disk = jail.Disk(len(self._disks), writable=writable)
+        if disk.number >= uml.MAX_DISKS:
+            raise NotImplemented(
+                f"cannot run on a kernel of its own: the image has {len(self._layers)} layers, a machine {uml.MAX_DISKS - 1}"
+            )
+        self._disks.append(disk)
+        self._shared(path, disk.target)
+
+    def _shared(self, path: str, target: str) -> None:
+        number = self._open(path)
+        self.bindings.binds[target] = number
+        if self._idmapped:
+            self.bindings.idmapped.append((number, False))
+
+    def _bind(self, mount: dict[str, Any], path: str) -> int:
+        """A bind of the caller's is one of the jail's, which the guest finds in its folder of binds."""
+        number = self._guest_binds[mount["destination"]] = len(self._guest_binds)
+        return super()._bind({**mount, "destination": f"{layout.BINDS}/{number}"}, path)
+
+    # --- plans ------------------------------------------------------------------------------------------------------------
+
+    def plan(self) -> list[Op]:
+        """Returns the jail's plan, which carries the guest's."""
+        machine, bindings, process = self._machine, self.bindings, self._spec["process"]
+        words = uml.arguments(machine.kernel.path, machine.memory, [(disk.target, disk.writable) for disk in self._disks])
+        plan = encode(compile_plan(self._spec, self._guest_bindings()))
+        bindings.machine = ops.machine(words, [], plan, PATIENCE_SECONDS, int(self._options.rm))
+        spec = jail.spec(
+            memory=machine.memory,
+            terminal=process["terminal"],
+            disks=self._disks,
+            binds=[mount["options"] for mount in self._spec["mounts"] if mount["destination"] in self._guest_binds],
+            annotations={USER: "0:0"},
+        )
+        return compile_plan(spec, bindings)
+
+    def _guest_bindings(self) -> Bindings:
+        tree, bindings = self._guest, Bindings(self._machine.facts.maps)
+        layers = [guest.Layer(uml.disk_device(number)) for number in range(self._top)]
+        bindings.layers, bindings.lowers = tree.layers(layers)
+        bindings.upper = tree.top(uml.disk_device(self._top), "noinit_itable")
+        bindings.volatile = self._options.rm
+        bindings.files = [(tree.file(name, self._file(name)), f"/etc/{name}") for name in FILES]
+        if self._guest_binds:
+            tree.binds()
+        for destination, number in self._guest_binds.items():
+            bindings.binds[destination] = tree.slot(f"{layout.GUEST_BINDS}/{number}")
+        for number, mount in enumerate(mount for mount in self._binds() if self._is_own(mount)):
+            bindings.volumes[mount["destination"]] = tree.folder(f"{layout.GUEST_TOP}/volumes/{number}")
+        bindings.cgroups = [self._group()]
+        bindings.seccomp = self._filter
+        bindings.stdin = self._options.interactive
+        bindings.window = window() if self._options.tty else (0, 0)
+        bindings.prepare = tree.ops
+        return bindings
+
+    def _file(self, name: str) -> bytes:
+        if self._dry:
+            return b""
+        with open(f"{self._record.folder}/{name}", "rb") as file:
+            return file.read()
+
+    def _group(self) -> int:
+        pids = self._spec["linux"]["resources"].get("pids", {}).get("limit", UNLIMITED)
+        limits = [] if pids == UNLIMITED else [("pids.max", str(pids))]
+        asked = self._options.pids_limit is not None
+        return self._guest.group(limits if asked else [], [] if asked else limits)

@@ -1,0 +1,53 @@
+"""Makes what guests start from, once: images of layers, the initramfs, the empty file system of a container's changes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from estiba.config.settings import Settings
+from estiba.errors import FailedPrecondition
+from estiba.machine.initramfs import initramfs
+from estiba.oci.digest import DiffID, hex_of
+from estiba.plan.helper import helper_path
+from estiba.store.layout import Store
+from estiba.store.publish import write_file
+
+#: Bytes of the file system of a container's changes. The file is sparse: what nobody wrote takes no room.
+TOP_SIZE = 64 << 30
+_FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin")
+
+
+def make_layer_image(store: Store, settings: Settings, diff_id: DiffID, path: str) -> None:
+    """Makes the EROFS image of a layer. Raises FailedPrecondition."""
+    new = f"{store.ingest}/erofs-{os.urandom(8).hex()}"
+    _run("mkfs.erofs", "erofs-utils", "-T0", "-x1", new, f"{store.layers}/{hex_of(diff_id)}/fs")
+    os.rename(new, path)
+
+
+def make_initramfs(store: Store, settings: Settings, path: str) -> None:
+    """Makes the initramfs; those of helpers that were here before go."""
+    with open(helper_path(settings), "rb") as file:
+        write_file(store, path, initramfs(file.read()), durable=False)
+    for name in os.listdir(store.cache):
+        if name.startswith("initramfs-") and name != os.path.basename(path):
+            os.unlink(f"{store.cache}/{name}")
+
+
+def make_top_template(store: Store, path: str) -> None:
+    """Makes the empty file system that each container on a kernel of its own gets a copy of. Raises FailedPrecondition."""
+    new = f"{store.ingest}/top-{os.urandom(8).hex()}"
+    with open(new, "xb") as file:
+        file.truncate(TOP_SIZE)
+    features = "^has_journal,sparse_super2"
+    _run("mke2fs", "e2fsprogs", "-q", "-F", "-t", "ext4", "-O", features, "-E", "lazy_itable_init=1,nodiscard", "-m0", new)
+    os.rename(new, path)
+
+
+def _run(program: str, package: str, *arguments: str) -> None:
+    path = next((f"{folder}/{program}" for folder in _FOLDERS if os.access(f"{folder}/{program}", os.X_OK)), None)
+    if path is None:
+        raise FailedPrecondition(f"cannot make a disk for a machine: {program} is missing", hint=f"install the package {package}")
+    done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False, env={})
+    if done.returncode:
+        raise FailedPrecondition(f"cannot make a disk for a machine: {program}: {done.stderr.strip().splitlines()[-1:]}")

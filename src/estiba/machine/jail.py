@@ -1,0 +1,94 @@
+"""The jail of a machine monitor as an OCI runtime spec: what it runs on the host, for `runtime.compile`. Pure. On the start path.
+
+Its root is the layer of the kernel, read-only. Beside what every container has there are a folder for what the monitor writes
+(`layout.STATE`), one for the guest's memory, and the disks and binds, which are mounted one by one. It has no network, and no
+capability but for what binds need.
+"""
+
+from __future__ import annotations
+
+from estiba.machine import layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_NAMESPACES = ("mount", "pid", "ipc", "uts", "cgroup", "user", "network")
+_SMALL = 1 << 20
+# The monitor's own structures lie in the memory file beside the guest's memory.
+_MEMORY_SLACK = 16 << 20
+#: Of what the caller may do with the files of its binds, what a monitor must be allowed to do in its guest's name.
+BIND_CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID")
+
+
+class Disk:
+    """A file of the host that the guest sees as a disk: where it is in the jail, and whether it is written to."""
+
+    __slots__ = ("number", "target", "writable")
+
+    def __init__(self, number: int, *, writable: bool) -> None:
+        self.number = number
+        self.target = f"{layout.DISKS}/{number}"
+        self.writable = writable
+
+
+def spec(
+    *,
+    memory: int,
+    terminal: bool,
+    disks: Sequence[Disk],
+    binds: Sequence[Sequence[str]],
+    annotations: dict[str, str],
+) -> dict[str, Any]:
+    """Returns the spec of a jail for a guest with `memory` bytes. `binds` are the mount options of each bind, which is at
+    `layout.BINDS/<number>`. Slots stand for the sources of disks and binds.
+    """
+    held = list(BIND_CAPABILITIES) if binds else []
+    return {
+        "process": {
+            "terminal": terminal,
+            "user": {"uid": 0, "gid": 0, "umask": 0o022},
+            "args": [],
+            "env": [],
+            "cwd": "/",
+            "capabilities": {"bounding": held, "effective": held, "permitted": held},
+            "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs", "readonly": False},
+        "hostname": "machine",
+        "mounts": [*_kernel(terminal=terminal), *_folders(memory), *_disks(disks), *_binds(binds)],
+        "annotations": annotations,
+        "linux": {"namespaces": [{"type": kind} for kind in _NAMESPACES], "sysctl": {}, "resources": {}},
+    }
+
+
+def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:
+    return {"destination": target, "type": kind, "source": target if kind == "bind" else kind, "options": list(options)}
+
+
+def _kernel(*, terminal: bool) -> list[dict[str, Any]]:
+    mounts = [
+        _mount("/proc", "proc", "nosuid", "noexec", "nodev"),
+        _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536"),
+    ]
+    if terminal:
+        mounts.append(_mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"))
+    return mounts
+
+
+def _folders(memory: int) -> list[dict[str, Any]]:
+    return [
+        _mount(layout.STATE, "tmpfs", "nosuid", "nodev", "noexec", "mode=700", f"size={_SMALL}"),
+        _mount(layout.MEMORY, "tmpfs", "nosuid", "nodev", "mode=700", f"size={memory + _MEMORY_SLACK}"),
+        _mount(layout.INITRAMFS, "bind", "bind", "ro", "nosuid", "nodev", "noexec"),
+    ]
+
+
+def _disks(disks: Sequence[Disk]) -> list[dict[str, Any]]:
+    return [_mount(disk.target, "bind", "bind", *([] if disk.writable else ["ro"]), "nosuid", "nodev", "noexec") for disk in disks]
+
+
+def _binds(binds: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    return [_mount(f"{layout.BINDS}/{number}", "bind", *options, "noexec") for number, options in enumerate(binds)]

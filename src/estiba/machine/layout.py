@@ -1,0 +1,20 @@
+"""Where things are: in the jail of a machine monitor, and in a guest's own tree before any container. On the start path."""
+
+from __future__ import annotations
+
+#: The descriptor that is the monitor's end of the channel (helper/src/machine.c).
+CHANNEL = 3
+
+# In the jail.
+STATE = "/run"
+INITRAMFS = "/run/initramfs"
+DISKS = "/run/disks"
+BINDS = "/run/binds"
+MEMORY = "/tmp"  # noqa: S108 - a mount point in the jail
+
+# In the guest.
+GUEST_LAYERS = "/layers"
+GUEST_TOP = "/top"
+GUEST_FILES = "/files"
+GUEST_BINDS = "/binds"
+GUEST_GROUP = "container"
