@@ -63,7 +63,9 @@ def test_scalar(flag: str, text: str, attribute: str, value: object) -> None:
         ("device", "/etc/passwd"), ("device", "/dev/x:/dev/y:z"), ("device", "/dev/x:/a/../b"), ("group-add", "a:b"),
         ("oom-score-adj", "1001"), ("oom-score-adj", "-"), ("cpuset-cpus", "3-1"), ("cpuset-cpus", "a"), ("shm-size", "1"),
         ("add-host", "a"), ("add-host", "a:1.2.3"), ("add-host", "a b:1.2.3.4"), ("add-host", "a:::g"), ("dns", "1.2.3.256"), ("dns", "x\ny"),
-        ("dns-search", "a b"), ("dns-option", "a\nb"), ("detach-keys", "ctrl-p,qq"), ("volumes-from", ":ro"), ("volumes-from", "x:rx"),
+        ("dns-search", "a b"), ("dns-option", "a\nb"), ("detach-keys", "ctrl-p,qq"), ("detach-keys", "ctrl-1"),
+        ("detach-keys", "\u00e9"), ("detach-keys", "a,,b"), ("detach-keys", ",".join("a" * 17)), ("log-driver", "file"), ("log-opt", "max-size"),
+        ("log-opt", "max-size=1"), ("log-opt", "max-size=-2"), ("log-opt", "max-size=1x"), ("log-opt", "max-file=0"), ("log-opt", "max-files=1"), ("volumes-from", ":ro"), ("volumes-from", "x:rx"),
         ("cpu-period", "999"), ("stop-timeout", "-2"),
     ],
 )  # fmt: skip
@@ -95,11 +97,33 @@ def test_hint_names_the_nearest_word_or_all(flag: str, text: str, hint: str) -> 
     [
         ("publish", "80:80"), ("network", "bridge"), ("network", "container:x"), ("pid", "container:x"), ("volume", "data:/x"),
         ("mount", "type=volume,src=data,dst=/x"), ("mount", "type=image,dst=/x"), ("security-opt", "apparmor=mine"),
+        ("log-driver", "journald"), ("log-opt", "mode=non-blocking"),
     ],
 )  # fmt: skip
 def test_understood_but_not_offered(flag: str, text: str) -> None:
     with pytest.raises(errors.NotImplemented):
         parsed(flag, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [("ctrl-p,ctrl-q", b"\x10\x11"), ("", b"\x10\x11"), ("ctrl-@,ctrl-[,ctrl-_", b"\0\x1b\x1f"), ("a,B,%", b"aB%"), ("ctrl-X,y,DEL", b"\x18y\x7f")],
+)
+def test_detach_keys(text: str, keys: bytes) -> None:
+    assert parsed("detach-keys", text).detach_keys == keys
+
+
+def test_log_options() -> None:
+    options = RunOptions("x")
+    assert (options.log.driver, options.log.max_size, options.log.max_file) == ("cri", 10 << 20, 3)
+    for driver in ("none", "local", "json-file", "cri"):
+        parse_options.apply(options, "log-driver", driver)
+        assert options.log.driver == ("none" if driver == "none" else "cri")
+    for text in ("max-size=20k", "max-file=5", "labels=a,b", "env=HOME"):
+        parse_options.apply(options, "log-opt", text)
+    assert (options.log.max_size, options.log.max_file, options.log.labels, options.log.env) == (20480, 5, ["a", "b"], ["HOME"])
+    parse_options.apply(options, "log-opt", "max-size=-1")
+    assert options.log.max_size == 0
 
 
 def only_mount(options: RunOptions) -> MountRequest:

@@ -87,7 +87,7 @@ class Binder:
         bindings = self.bindings
         bindings.cgroups = [bindings.add(descriptor) for descriptor in groups]
         bindings.status = bindings.add(status)
-        bindings.stdin = self._options.interactive
+        bindings.stdin = int(self._options.interactive)
         bindings.signal_proxy = self._options.sig_proxy
         bindings.window = window() if self._options.tty else (0, 0)
         bindings.cleanup = self._cleanup()

@@ -60,8 +60,7 @@ class Bindings:
     slot, topmost first. `binds` maps a mount's destination to the slot of its source, `volumes` that of a folder of the container's
     own; `devices` are host device nodes that the caller, never an image, named. `files` are (slot, target) pairs bound
     before the caller's mounts. `idmapped` slots reach the container through its own user namespace's map. `window` is rows and
-    columns of a terminal.
-    `log` is what the operation `log` takes: the folder's slot, the file's name, its largest size and the number of files.
+    columns of a terminal. `stdin` is 0, 1 or 2, `log` and `listen` are what the operations `streams`, `log` and `listen` take.
     `cleanup` are the operations of the after section. In a guest's plan `prepare` comes first and binds the slots; in that of a
     machine's jail `machine` stands in the place of `execute`.
     """
@@ -71,10 +70,12 @@ class Bindings:
         "binds",
         "cgroups",
         "cleanup",
+        "detach_keys",
         "devices",
         "files",
         "idmapped",
         "layers",
+        "listen",
         "log",
         "lowers",
         "machine",
@@ -107,13 +108,15 @@ class Bindings:
         self.idmapped: list[tuple[int, bool]] = []
         self.cgroups: list[int] = []
         self.status: int | None = None
+        self.listen: tuple[int, str] | None = None
         self.log: tuple[int, str, int, int] | None = None
         self.report: int | None = None
         self.trace: int | None = None
         self.seccomp: bytes | None = None
-        self.stdin = False
+        self.stdin = 0
         self.attached = True
         self.signal_proxy = True
+        self.detach_keys = b""
         self.window = (0, 0)
         self.cleanup: list[Op] = []
         self.prepare: list[Op] = []
@@ -158,10 +161,14 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
     for number in bindings.cgroups:
         yield ops.cgroup(number)
     terminal = spec["process"]["terminal"]
-    yield ops.streams(2 if terminal else 1, int(bindings.stdin), *bindings.window)
+    yield ops.streams(2 if terminal else 1, bindings.stdin, *bindings.window)
     yield ops.client(int(bindings.attached), int(bindings.signal_proxy))
+    if bindings.detach_keys and terminal:
+        yield ops.detach_keys(bindings.detach_keys)
     if bindings.log is not None:
         yield ops.log(*bindings.log)
+    if bindings.listen is not None:
+        yield ops.listen(*bindings.listen)
     for given, operation in (
         (bindings.status, ops.status),
         (bindings.report, ops.report),

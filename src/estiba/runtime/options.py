@@ -65,6 +65,21 @@ class Device:
         self.permissions = permissions
 
 
+class LogOptions:
+    """--log-driver and --log-opt: `driver` cri or none, `max_size` of a file in bytes (0: no limit), `max_file` of them; `labels` and the
+    variables of `env` are what `logs --details` shows.
+    """
+
+    __slots__ = ("driver", "env", "labels", "max_file", "max_size")
+
+    def __init__(self) -> None:
+        self.driver = "cri"
+        self.max_size = 10 << 20
+        self.max_file = 3
+        self.labels: list[str] = []
+        self.env: list[str] = []
+
+
 class RunOptions:
     """Every option of `run`. An attribute that is None was not given, and the image's or the engine's default counts."""
 
@@ -105,6 +120,7 @@ class RunOptions:
         "kernel",
         "label_files",
         "labels",
+        "log",
         "memory",
         "memory_reservation",
         "memory_swap",
@@ -170,7 +186,8 @@ class RunOptions:
         self.tty = False
         self.interactive = False
         self.sig_proxy = True
-        self.detach_keys: str | None = None
+        self.detach_keys: bytes | None = None
+        self.log = LogOptions()
         self.stop_signal: int | None = None
         self.stop_timeout: int | None = None
 

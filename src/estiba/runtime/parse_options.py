@@ -12,6 +12,7 @@ from estiba.oci.user import parse_user
 from estiba.runtime import capabilities
 from estiba.runtime.options import Device
 from estiba.runtime.parse_mounts import parse_mount, parse_tmpfs, parse_volume
+from estiba.runtime.parse_streams import log_driver, log_option, set_detach_keys
 from estiba.runtime.parse_values import (
     choice,
     decimal,
@@ -446,16 +447,6 @@ def volumes_from(options: RunOptions, text: str) -> None:
     options.volumes_from.append((container, read_only))
 
 
-def detach_keys(options: RunOptions, text: str) -> None:
-    """--detach-keys: a list of characters and ctrl-X."""
-    for key in text.split(","):
-        control = key.removeprefix("ctrl-")
-        one = len(control) == 1 and control.isascii()
-        if not one or (control != key and not (control.isalpha() or control in "@[\\]^_")):
-            raise refuse("--detach-keys", text, "not a list of keys", hint="for example ctrl-p,ctrl-q")
-    options.detach_keys = text
-
-
 def publish(options: RunOptions, text: str) -> None:
     """-p is understood and refused: there are no networks yet."""
     raise NotImplemented(f"cannot publish {text}: a container has no network yet", hint="use --network host, whose ports are the host's")
@@ -497,7 +488,7 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "cpus": cpus,
     "cpuset-cpus": cpuset_cpus,
     "cpuset-mems": cpuset_mems,
-    "detach-keys": detach_keys,
+    "detach-keys": set_detach_keys,
     "device": device,
     "dns": dns,
     "dns-option": dns_option,
@@ -514,6 +505,8 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "kernel": _text("kernel"),
     "label": label,
     "label-file": _append("label_files"),
+    "log-driver": log_driver,
+    "log-opt": log_option,
     "memory": memory,
     "memory-reservation": memory_reservation,
     "memory-swap": memory_swap,
