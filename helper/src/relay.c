@@ -102,7 +102,8 @@ void relay_close_output(struct monitor *monitor, unsigned index)
     for (unsigned i = 1; i < MAX_CLIENTS; i++)
         if (run->clients[i] >= 0)
             return;
-    if (run->log.directory >= 0 || run->kind != STREAMS_PIPES)
+    /* The log is a reader too, unless it goes with the container. */
+    if ((run->log.directory >= 0 && plan_find(run->plan, OP_DISCARD) == NULL) || run->kind != STREAMS_PIPES)
         return;
     close_fd(&run->output[index]);
     monitor->streams[index].source = -1;

@@ -69,7 +69,7 @@ def text_of(files: Files, stream: int = 1) -> bytes:
 
 def shown(folder: Path, **query: object) -> dict[int, bytes]:
     found = {NOTE: b"", 1: b"", 2: b""}
-    for stream, text in _read(str(folder), Query(**query), b" "):  # type: ignore[arg-type]
+    for stream, text in _read(str(folder), Query(**query), b" " if query.get("details") else b""):  # type: ignore[arg-type]
         found[stream] += text
     return found
 
@@ -317,4 +317,4 @@ def test_bytes_that_were_dropped_are_told_of(writer: Writer) -> None:
 def test_order_of_streams(writer: Writer) -> None:
     for number in range(6):
         writer.write(1 + number % 2, b"%d" % number)
-    assert [text for _, text in _read(str(writer.folder), Query(), b" ")] == [b"%d\n" % number for number in range(6)]
+    assert [text for _, text in _read(str(writer.folder), Query(), b"")] == [b"%d\n" % number for number in range(6)]

@@ -45,7 +45,7 @@ class Flag:
         choices: the values allowed, where that is a closed list.
         ignored: why the flag is accepted and has no effect (a warning says so).
         refused: why the flag is known and not offered (an error says so).
-        complete: what completes the value: ``image``, ``file``, ``folder`` or nothing.
+        complete: what completes the value: ``image``, ``container``, ``file``, ``folder`` or nothing.
     """
 
     __slots__ = ("aliases", "choices", "complete", "default", "help", "ignored", "kind", "name", "refused", "short", "value")
@@ -128,7 +128,7 @@ class Command:
         aliases: other ways to say it (``image ls`` for ``images``).
         interspersed: whether flags may follow arguments.
         failure: the exit code of a failure that has none of its own (125 for ``run``, as Docker's).
-        complete: what completes the arguments: ``image``, ``file``, ``folder`` or nothing.
+        complete: what completes the arguments: ``image``, ``container``, ``file``, ``folder`` or nothing.
         hidden: left out of lists and manuals.
     """
 

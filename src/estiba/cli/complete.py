@@ -119,7 +119,17 @@ def _arguments(command: Command, last: str, context: Context) -> list[Candidate]
 def _of_kind(kind: str, last: str, context: Context) -> list[Candidate]:
     if kind == "image":
         return [(name, "") for name in _images(context) if name.startswith(last)]
+    if kind == "container":
+        return [(name, "") for name in _containers(context) if name.startswith(last)]
     return [(":" + kind, "")] if kind else []
+
+
+def _containers(context: Context) -> list[str]:
+    """The names of containers, under the same rule as `_images`."""
+    try:
+        return sorted(os.listdir(context.store.names)) if os.path.isdir(context.settings.root) else []
+    except (EstibaError, OSError):
+        return []
 
 
 def _images(context: Context) -> list[str]:

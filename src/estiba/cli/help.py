@@ -11,7 +11,7 @@ from estiba.cli.main import GROUPS, VERBS, find, load
 
 # The overview's headings and what stands under them.
 OVERVIEW = {
-    "Run": ("run",),
+    "Run": ("run", "attach", "logs"),
     "Images": ("images", "pull", "push", "tag", "rmi", "history", "inspect", "import", "load", "save", "bundle"),
     "Layers": ("image tree", "image stack", "image from-host", "image prune"),
     "Registries": ("login", "logout"),

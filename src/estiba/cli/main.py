@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # Words after `estiba` -> module in estiba.cli that holds the COMMAND. A dictionary is a group.
 VERBS: dict[str, str | dict[str, str]] = {
     "run": "run",
+    "attach": "attach",
+    "logs": "logs",
     "pull": "pull",
     "push": "push",
     "images": "images",
@@ -44,7 +46,7 @@ VERBS: dict[str, str | dict[str, str]] = {
     "doctor": "doctor",
     "version": "version",
     "completion": "completion",
-    "container": {"run": "run"},
+    "container": {"run": "run", "attach": "attach", "logs": "logs"},
     "image": {
         "ls": "images",
         "list": "images",
@@ -69,9 +71,9 @@ VERBS: dict[str, str | dict[str, str]] = {
 
 # Docker's words for what is not here yet: answered by one line, not taken for a typing error.
 _NOT_YET = {
-    "": "attach build builder buildx commit compose cp create diff events exec export kill logs manifest network pause plugin port ps "
+    "": "build builder buildx commit compose cp create diff events exec export kill manifest network pause plugin port ps "
     "rename restart rm search start stats stop top unpause update volume wait",
-    "container": "attach commit cp create diff exec export inspect kill list logs ls pause port prune ps rename restart rm start stats "
+    "container": "commit cp create diff exec export inspect kill list ls pause port prune ps rename restart rm start stats "
     "stop top unpause update wait",
     "image": "build",
 }

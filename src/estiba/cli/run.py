@@ -37,6 +37,8 @@ _CONTAINER = (
     many("label", "Set a label", short="l", value="key=value"),
     many("label-file", "Read labels from a file", value="file", complete="file"),
     many("annotation", "Set an annotation of the OCI spec", value="key=value"),
+    Flag("log-driver", "How output is kept: cri (also under Docker's names json-file and local) or none", value="driver"),
+    many("log-opt", "max-size=10m, max-file=3; labels=..., env=... for logs --details", value="name=value"),
     Flag("name", "Give the container a name"),
     switch("rm", "Remove the container when it ends"),
     switch("sig-proxy", "Pass signals on to the program", default=True),
@@ -114,8 +116,6 @@ _OTHERS = (
     *(Flag(f"health-{what}", "", refused=_NO_HEALTH) for what in ("cmd", "interval", "retries", "timeout")),
     *(Flag(f"health-start-{what}", "", refused=_NO_HEALTH) for what in ("period", "interval")),
     switch("no-healthcheck", ""),  # which is how it always is
-    Flag("log-driver", "", ignored="a container in the foreground keeps no log"),
-    many("log-opt", "", ignored="a container in the foreground keeps no log"),
     Flag("restart", ""),
     Flag("runtime", "", refused="estiba runs containers itself"),
     switch("publish-all", "", short="P", refused=_NO_NETWORK),

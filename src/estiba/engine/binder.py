@@ -89,6 +89,11 @@ class Binder:
         bindings.status = bindings.add(status)
         bindings.stdin = int(self._options.interactive)
         bindings.signal_proxy = self._options.sig_proxy
+        bindings.detach_keys = self._options.detach_keys
+        bindings.listen = (self._open_attach_folder(), self._record.id)
+        if self._options.log.driver != "none":
+            log = self._options.log
+            bindings.log = (self._open(self._record.folder), "log", log.max_size, log.max_file)
         bindings.window = window() if self._options.tty else (0, 0)
         bindings.cleanup = self._cleanup()
         if len(bindings.slots) > _SLOTS:
@@ -100,6 +105,12 @@ class Binder:
 
     def _open(self, path: str, flags: int = _PATH) -> int:
         return self.bindings.add(-1 if self._dry else os.open(path, flags), path)
+
+    def _open_attach_folder(self) -> int:
+        folder = records.attach_folder(self._settings)
+        if not self._dry and not os.path.isdir(folder):
+            records.make_folders(self._settings)
+        return self._open(folder, _FOLDER)
 
     # --- binds ------------------------------------------------------------------------------------------------------------
 
@@ -167,6 +178,8 @@ class Binder:
         for path in record.cgroups:
             parent, _, name = path.rpartition("/")
             cleanup.append(ops.remove_cgroup(self._open(parent, _FOLDER), name))
+        if self.bindings.listen is not None:
+            cleanup.append(ops.forget(*self.bindings.listen))
         if record.slot is not None:
             cleanup.append(ops.forget(self._open(f"{self._settings.runtime_dir}/ranges", _FOLDER), str(record.slot)))
         if record.remove:

@@ -11,7 +11,7 @@ import os
 
 from estiba.engine import records
 from estiba.errors import Conflict, NotFound
-from estiba.oci.strict_json import as_dict, get_bool, get_int, get_list, get_str, loads
+from estiba.oci.strict_json import as_dict, get_bool, get_dict, get_int, get_list, get_str, get_str_map, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ _STATE_LIMIT = 4 * 1024 * 1024
 class Container:
     """One container. `status` is created, running or exited; `exit_code` is None until it exited."""
 
-    __slots__ = ("created", "exit_code", "folder", "id", "name", "pid", "reference", "remove", "status", "volumes")
+    __slots__ = (
+        "created", "exit_code", "folder", "id", "interactive", "labels", "log", "name", "pid", "reference", "remove", "status", "volumes",
+    )  # fmt: skip
 
     def __init__(self, folder: str, state: dict[str, object]) -> None:
         what = f"{folder}/state.json"
@@ -37,10 +39,17 @@ class Container:
         self.reference = get_str(state, "reference", what)
         self.remove = get_bool(state, "remove", what)
         self.volumes = [as_dict(entry, what) for entry in get_list(state, "volumes", what, [])]
+        self.interactive = get_bool(state, "interactive", what, False)
+        self.labels = get_str_map(state, "labels", what)
+        self.log = get_dict(state, "log", what, {})
         self.pid = 0
         self.exit_code: int | None = None
         self.status = "created"
         self._read_status()
+
+    def spec(self) -> dict[str, object]:
+        """The container's OCI runtime spec, from its config.json."""
+        return _read_json(f"{self.folder}/config.json")
 
     def _read_status(self) -> None:
         try:
@@ -73,12 +82,15 @@ def _all(store: Store) -> Iterator[Container]:
 def _read(store: Store, container_id: str) -> Container | None:
     folder = f"{store.containers}/{container_id}"
     try:
-        with open(f"{folder}/state.json", "rb") as file:
-            data = file.read(_STATE_LIMIT + 1)
+        return Container(folder, _read_json(f"{folder}/state.json"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    what = f"{folder}/state.json"
-    return Container(folder, as_dict(loads(data, what=what, limit=_STATE_LIMIT, raw_bytes=True), what))
+
+
+def _read_json(path: str) -> dict[str, object]:
+    with open(path, "rb") as file:
+        data = file.read(_STATE_LIMIT + 1)
+    return as_dict(loads(data, what=path, limit=_STATE_LIMIT, raw_bytes=True), path)
 
 
 def find(store: Store, text: str) -> Container:

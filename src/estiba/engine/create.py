@@ -193,6 +193,8 @@ class Draft:
             "volumes": [_volume(mount) for mount in self.options.mounts if mount.type != "tmpfs"],
             "labels": {**self.stack.config.labels, **self.options.labels},
             "stop_timeout": self.options.stop_timeout,
+            "interactive": self.options.interactive,
+            "log": self.options.log.state(),
         }
 
     def undo(self) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from estiba.engine import containers
 from estiba.engine.log_files import Files
 from estiba.engine.units import parse_moment
-from estiba.errors import InvalidArgument
+from estiba.errors import FailedPrecondition, InvalidArgument
+from estiba.oci.strict_json import get_dict, get_str_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +89,20 @@ def logs(store: Store, settings: Settings, name: str, query: Query) -> Iterator[
     container that keeps no log.
     """
     container = containers.find(store, name)
-    return _gathered(_read(container.folder, query, b" "))
+    if container.log.get("driver") == "none":
+        raise FailedPrecondition(f"cannot show the log of container {container.name}: it keeps none (--log-driver none)")
+    return _gathered(_read(container.folder, query, _details(container) if query.details else b""))
+
+
+def _details(container: containers.Container) -> bytes:
+    """The labels and variables that --log-opt names, as Docker shows them: sorted, escaped as in a URL, a blank behind."""
+    from urllib.parse import quote_plus
+
+    what = f"{container.folder}/config.json"
+    given = dict(text.partition("=")[::2] for text in get_str_list(get_dict(container.spec(), "process", what), "env", what, []))
+    chosen = {name: given[name] for name in get_str_list(container.log, "env", what, []) if name in given}
+    chosen |= {name: container.labels[name] for name in get_str_list(container.log, "labels", what, []) if name in container.labels}
+    return ",".join(f"{quote_plus(name)}={quote_plus(chosen[name])}" for name in sorted(chosen)).encode("ascii") + b" "
 
 
 def _read(path: str, query: Query, details: bytes) -> Iterator[Piece]:
@@ -108,7 +122,7 @@ class _Reader:
         self.files = files
         self.folder = folder
         self.query = query
-        self.details = details if query.details else b""
+        self.details = details
         self.starts: dict[int, Position] = {}
         self.within = {1: False, 2: False}  # whether the stream is in the middle of a line
         self.shown = {1: False, 2: False}  # and whether that line is shown

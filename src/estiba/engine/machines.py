@@ -159,7 +159,7 @@ class MachineBinder(Binder):
             bindings.volumes[mount["destination"]] = tree.folder(f"{layout.GUEST_TOP}/volumes/{number}")
         bindings.cgroups = [self._group()]
         bindings.seccomp = self._filter
-        bindings.stdin = self._options.interactive
+        bindings.stdin = int(self._options.interactive)
         bindings.window = window() if self._options.tty else (0, 0)
         bindings.prepare = tree.ops
         return bindings

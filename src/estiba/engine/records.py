@@ -37,6 +37,11 @@ def live_folder(settings: Settings) -> str:
     return f"{settings.runtime_dir}/live"
 
 
+def attach_folder(settings: Settings) -> str:
+    """Where monitors wait for clients: a socket for each container, named by its id."""
+    return f"{settings.runtime_dir}/attach"
+
+
 def ranges(settings: Settings) -> idmap.Ranges:
     """The id ranges of root's containers."""
     count = settings.id_range_count // idmap.RANGE_SIZE
@@ -45,7 +50,7 @@ def ranges(settings: Settings) -> idmap.Ranges:
 
 def make_folders(settings: Settings) -> None:
     """Makes the folders of volatile state, which a boot empties."""
-    for path in (settings.runtime_dir, live_folder(settings), f"{settings.runtime_dir}/ranges"):
+    for path in (settings.runtime_dir, live_folder(settings), attach_folder(settings), f"{settings.runtime_dir}/ranges"):
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
@@ -170,6 +175,7 @@ def release(settings: Settings, record: Record) -> None:
             pass
     if record.slot is not None:
         ranges(settings).release(record.slot, record.id)
+    _unlink(f"{attach_folder(settings)}/{record.id}")
     if all(emptied):
         _unlink(f"{live_folder(settings)}/{record.id}")
 

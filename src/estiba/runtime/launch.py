@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class Launch:
-    """A plan and the descriptors that its slots name, which it consumes."""
+    """A plan, the helper's command for it, and the descriptors that its slots name, which it consumes."""
 
-    __slots__ = ("descriptors", "helper", "plan")
+    __slots__ = ("command", "descriptors", "helper", "plan")
 
-    def __init__(self, settings: Settings, plan: Sequence[Op], descriptors: Iterable[int]) -> None:
+    def __init__(self, settings: Settings, plan: Sequence[Op], descriptors: Iterable[int], command: str = "run") -> None:
+        self.command = command
         self.helper = helper_path(settings)
         self.plan = encode(plan)
         self.descriptors = tuple(descriptors)
@@ -37,7 +38,7 @@ class Launch:
         for descriptor in (plan, *self.descriptors):
             os.set_inheritable(descriptor, True)
         try:
-            os.execve(self.helper, ["estiba-init", "run", str(plan)], ENVIRONMENT)
+            os.execve(self.helper, ["estiba-init", self.command, str(plan)], ENVIRONMENT)
         except OSError as error:
             raise LaunchFailed(f"cannot run {self.helper}: {error.strerror}") from error
 
@@ -45,7 +46,7 @@ class Launch:
         """Starts the helper; streams that are not given are this process's own. Raises LaunchFailed."""
         plan = plan_descriptor(self.plan)
         try:
-            pid = spawn(self.helper, "run", plan, keep=self.descriptors, stdin=stdin, stdout=stdout, stderr=stderr)
+            pid = spawn(self.helper, self.command, plan, keep=self.descriptors, stdin=stdin, stdout=stdout, stderr=stderr)
         except OSError as error:
             raise LaunchFailed(f"cannot run {self.helper}: {error.strerror}") from error
         finally:

@@ -79,6 +79,10 @@ class LogOptions:
         self.labels: list[str] = []
         self.env: list[str] = []
 
+    def state(self) -> dict[str, object]:
+        """As the container's state.json has it."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 class RunOptions:
     """Every option of `run`. An attribute that is None was not given, and the image's or the engine's default counts."""
@@ -186,7 +190,7 @@ class RunOptions:
         self.tty = False
         self.interactive = False
         self.sig_proxy = True
-        self.detach_keys: bytes | None = None
+        self.detach_keys = b"\x10\x11"  # ctrl-p, ctrl-q
         self.log = LogOptions()
         self.stop_signal: int | None = None
         self.stop_timeout: int | None = None
