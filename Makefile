@@ -5,12 +5,13 @@ VENV := .venv
 PIP := $(VENV)/bin/pip --disable-pip-version-check --quiet
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md $(shell find src helper -name '_bin' -prune -o -name '__pycache__' -prune -o -type f -not -name '*.o' -print)
 
-.PHONY: help demo test bench lint clean
+.PHONY: help demo test soak bench lint clean
 
 help:
 	@echo 'make demo            takes images apart into layers, stores each once, runs a container from the stack'
 	@echo 'make demo IMAGE=...  the same on an image of the registry, for example IMAGE=alpine'
 	@echo 'make test            sets everything up and runs all tests'
+	@echo 'make soak            repeats the tests that throw dice as often as they are meant to be'
 	@echo 'make lint            formats, types, layers of imports, generated files, documentation'
 	@echo 'make bench           measures against the container engines of this machine, writes bench/results/'
 	@echo 'make clean           removes what these made'
@@ -23,6 +24,10 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test
 	@tests/setup/packages test
 	$(VENV)/bin/python -m pytest $(PYTEST)
+
+soak: $(VENV)/installed-test
+	@tests/setup/packages test
+	ESTIBA_SOAK=1 $(VENV)/bin/python -m pytest -m soak $(PYTEST)
 
 lint: $(VENV)/installed-test
 	$(VENV)/bin/python -m pytest tests/lint -p no:randomly

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.clients import Terminal
 from tests.support.plans import Container, read_until, until
+from tests.support.soak import times
 from tests.support.watchers import ENTRY, MONITOR, keep_killing, keep_reaping, logged
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def test_rotation_keeps_so_many_files(container: Container, tmp_path: Path, max_
     assert sorted(path.name for path in tmp_path.glob("log*")) == ["log", "log.1", "log.2"][:max_files]
     kept = logged(tmp_path / "log", b"stdout")
     assert done.stdout.endswith(kept)
-    assert len(kept) > 500 * max_files
+    assert len(kept) > 500 * (max_files - 1)  # the last file may be new
 
 
 def test_rotation_of_long_lines(container: Container, tmp_path: Path) -> None:
@@ -114,7 +115,8 @@ def test_hole_that_a_killed_rotation_left(container: Container, tmp_path: Path) 
     assert logged(tmp_path / "log", b"stdout") == b"log.3\nlog.1\nlog\nnew\n"
 
 
-@pytest.mark.parametrize("round_", range(6))
+@pytest.mark.soak
+@pytest.mark.parametrize("round_", times(6, 200))
 def test_killed_monitor_loses_nothing_of_rotated_files(container: Container, tmp_path: Path, round_: int) -> None:
     container.log(tmp_path / "log", max_size=20_000, max_files=1000)
     process = container.start("sh", "-c", "echo begin; seq 20000; echo end >&2; exit 42")

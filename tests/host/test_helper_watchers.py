@@ -16,6 +16,7 @@ import pytest
 
 from estiba.plan import ops
 from tests.support.plans import NEWPID, TERMINAL, Container, children, comm, descendants, named, read_until, until, upper_in
+from tests.support.soak import times
 from tests.support.watchers import (
     KEEPER,
     MONITOR,
@@ -122,7 +123,8 @@ LINES = 20_000
 EXPECTED = b"begin\n" + b"".join(b"%d\n" % i for i in range(1, LINES + 1))
 
 
-@pytest.mark.parametrize("round_", range(8))
+@pytest.mark.soak
+@pytest.mark.parametrize("round_", times(8, 200))
 @pytest.mark.parametrize("name", [MONITOR, KEEPER])
 def test_killed_watcher_during_output(container: Container, tmp_path: Path, name: str, round_: int) -> None:
     """Nothing is lost and nothing doubled: at the client, in the log, in the exit status."""
@@ -149,7 +151,8 @@ def test_killed_watcher_during_output(container: Container, tmp_path: Path, name
     assert status_lines(tmp_path / "status")[-1][:3] == ["exited", "42", "0"]
 
 
-@pytest.mark.parametrize("round_", range(6))
+@pytest.mark.soak
+@pytest.mark.parametrize("round_", times(6, 200))
 def test_killed_monitor_during_input(container: Container, tmp_path: Path, round_: int) -> None:
     """Both ways through cat, with the monitor killed again and again."""
     container.stdin = 1
@@ -229,7 +232,8 @@ def test_killed_client(container: Container, tmp_path: Path) -> None:
     until(lambda: not (tmp_path / "forgotten").exists(), "the monitor's tidying")
 
 
-@pytest.mark.parametrize("round_", range(10))
+@pytest.mark.soak
+@pytest.mark.parametrize("round_", times(10, 200))
 @pytest.mark.parametrize("name", [KEEPER, MONITOR, "client"])
 def test_killed_while_it_starts(busybox: Path, tmp_path: Path, name: str, round_: int) -> None:
     """At any step (K06): a launch that fails, or one that succeeds; and nothing is left (the leak check)."""

@@ -33,6 +33,7 @@ class Client:
         self.socket.connect(str(path))
         self.sent = self.accepted = 0
         self.output = {1: b"", 2: b""}
+        self.next: dict[int, int] = {}  # the offset behind what came of each stream
         self.status: int | None = None
         self.started = self.dropped = False
 
@@ -43,7 +44,9 @@ class Client:
             return 0
         kind, stream, _, number, offset = HEADER.unpack_from(data)
         if kind == OUTPUT:
-            self.output[stream] += data[HEADER.size :]
+            known = max(0, self.next.get(stream, offset) - offset)  # a new monitor sends again what may not have come
+            self.output[stream] += data[HEADER.size + known :]
+            self.next[stream] = max(self.next.get(stream, 0), offset + len(data) - HEADER.size)
         elif kind == EXITED:
             self.status = number
         elif kind == ACCEPTED:
