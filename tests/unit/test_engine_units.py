@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -57,10 +58,22 @@ def test_columns() -> None:
     ("text", "moment"),
     [
         ("24h", NOW - timedelta(hours=24)), ("1h30m", NOW - timedelta(minutes=90)), ("10d", NOW - timedelta(days=10)),
-        ("2026-01-01", datetime(2026, 1, 1, tzinfo=UTC)), ("2026-01-01T05:06", datetime(2026, 1, 1, 5, 6, tzinfo=UTC)),
-        ("2026-01-01T05:06:07", datetime(2026, 1, 1, 5, 6, 7, tzinfo=UTC)),
+        ("2026-13-01", None),
         ("0", datetime(1970, 1, 1, tzinfo=UTC)), ("yesterday", None), ("-5h", None), ("", None), ("99999999999999d", None),
     ],
 )  # fmt: skip
 def test_until(text: str, moment: datetime | None) -> None:
     assert units.parse_moment(text, NOW) == moment
+
+
+def test_moment_without_a_zone_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC-2")  # two hours east (tzset(3))
+    time.tzset()
+    try:
+        assert units.parse_moment("2026-01-31") == datetime(2026, 1, 30, 22, tzinfo=UTC)
+        assert units.parse_moment("2026-01-31T12:00") == datetime(2026, 1, 31, 10, tzinfo=UTC)
+        assert units.parse_moment("2026-01-31T12:00:07") == datetime(2026, 1, 31, 10, 0, 7, tzinfo=UTC)
+        assert units.parse_moment("2026-01-31T12:00:00Z") == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -74,14 +74,19 @@ def created_since(moment: datetime | None, now: datetime | None = None) -> str:
 
 
 def parse_moment(text: str, now: datetime | None = None) -> datetime | None:
-    """The value of an `until` filter: a time, a date, seconds since 1970, or a length before now (`24h`); else None."""
+    """The value of an `until` filter: a time, a date, seconds since 1970, or a length before now (`24h`); else None.
+
+    What has no zone is the caller's own time, as in Docker.
+    """
     if parsed := parse_time(text):
         return parsed
     if re.fullmatch(r"\d{1,11}(\.\d+)?", text, re.ASCII):
         return datetime.fromtimestamp(float(text), UTC)
     if re.fullmatch(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?", text, re.ASCII):
-        full = text + "T00:00:00Z"[len(text) - 10 :] if len(text) == 10 else (text + ":00Z" if len(text) == 16 else text + "Z")
-        return parse_time(full)
+        try:
+            return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None
     if re.fullmatch(rf"(?:{_DURATION_PART.pattern})+", text, re.ASCII):
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
         try:
