@@ -28,6 +28,7 @@ static const struct command {
 } commands[] = {
     {"run", run_main, RUN_SIDES, true},          {"check", check_main, RUN_SIDES, false}, {"attach", attach_main, HOST_SIDE, false},
     {"unpack", unpack_main, HOST_SIDE, false},   {"read", read_main, HOST_SIDE, false},   {"remove", remove_main, HOST_SIDE, false},
+    {"image", image_main, HOST_SIDE, false},
 };
 
 static const struct command *find_command(const char *name)

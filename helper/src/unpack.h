@@ -1,4 +1,4 @@
-/* What the layer commands (unpack, read, remove) share. See PROTOCOL.md, "Layers". */
+/* What the layer commands (unpack, read, image, remove) share. See PROTOCOL.md, "Layers". */
 #ifndef ESTIBA_UNPACK_H
 #define ESTIBA_UNPACK_H
 
@@ -12,6 +12,7 @@
 
 int unpack_main(const struct plan *plan); /* unpack.c: records of a layer from standard input */
 int read_main(const struct plan *plan);   /* unpack_read.c: answers about a layer's files */
+int image_main(const struct plan *plan);  /* unpack_image.c: a layer's tree as the image of a disk */
 int remove_main(const struct plan *plan); /* remove.c: empties the trash */
 /* remove.c: the tree `name` of a trash folder, by the calling process itself. */
 void remove_tree(int folder, const char *name);

@@ -11,7 +11,9 @@ from estiba.machine.initramfs import initramfs
 from estiba.oci.digest import DiffID, hex_of
 from estiba.plan.helper import helper_path
 from estiba.store.layout import Store
-from estiba.store.publish import write_file
+from estiba.store.layers.info import short
+from estiba.store.layers.jail import Jail
+from estiba.store.publish import Ingest, write_file
 
 #: Bytes of the file system of a container's changes. The file is sparse: what nobody wrote takes no room.
 TOP_SIZE = 64 << 30
@@ -19,10 +21,11 @@ _FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/l
 
 
 def make_layer_image(store: Store, settings: Settings, diff_id: DiffID, path: str) -> None:
-    """Makes the EROFS image of a layer. Raises FailedPrecondition."""
-    new = f"{store.ingest}/erofs-{os.urandom(8).hex()}"
-    _run("mkfs.erofs", "erofs-utils", "-T0", "-x1", new, f"{store.layers}/{hex_of(diff_id)}/fs")
-    os.rename(new, path)
+    """Makes the EROFS image of a layer, in the jail of layers. Raises FailedPrecondition, ResourceExhausted."""
+    with Ingest(store, path) as file:
+        with Jail(settings, "image", f"{store.layers}/{hex_of(diff_id)}", what=f"make a disk of layer {short(diff_id)}", held=file.descriptor) as jail:
+            jail.finish()
+        file.publish(path)
 
 
 def make_initramfs(store: Store, settings: Settings, path: str) -> None:
