@@ -15,6 +15,7 @@
 #include "base.h"
 #include "commands.h"
 #include "failure.h"
+#include "initramfs.h"
 
 static struct link channel;
 static struct guest_session sessions[MAX_SESSIONS];
@@ -57,14 +58,6 @@ static void raise_limits(void)
             fail(LAUNCH, "machine", errno, NULL, "the guest's limit %d", resource);
 }
 
-static void hear(const struct frame *frame, const char *data)
-{
-    if (frame->message.type == MESSAGE_ENTROPY)
-        guest_add_entropy(data, frame->size);
-    else
-        guest_session_hear(&sessions[frame->session], frame, data);
-}
-
 /* The host sends no more than a serial line has room for. */
 static void tell_read(void)
 {
@@ -81,7 +74,7 @@ static void hear_host(void)
     int found;
 
     while ((found = link_take(&channel, &frame, &data)) > 0)
-        hear(&frame, data);
+        guest_session_hear(&sessions[frame.session], &frame, data);
     if (found < 0)
         rest(); /* nobody is there for whom to go on */
     if (channel.read - channel.told >= LINE_WINDOW / 4)
@@ -107,6 +100,7 @@ static void turn(void)
 void guest_main(void)
 {
     struct message ready = {.type = MESSAGE_READY, .number = PROTOCOL_VERSION};
+    size_t plan_size, entropy_size;
 
     channel.fd = -1;
     set_failure_sink(report);
@@ -114,12 +108,17 @@ void guest_main(void)
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_DUMPABLE, 0);
     raise_limits();
+    char *plan = guest_take_file(GUEST_PLAN, &plan_size), *entropy = guest_take_file(GUEST_ENTROPY, &entropy_size);
     guest_make_tree();
+    if (entropy != NULL)
+        guest_add_entropy(entropy, entropy_size);
     channel.fd = guest_open_channel(&ready.offset);
     for (unsigned i = 0; i < MAX_SESSIONS; i++)
         guest_session_reset(&sessions[i], i);
     link_put(&channel, 0, &ready, NULL, 0);
     link_flush(&channel);
+    if (plan != NULL)
+        guest_session_start(&sessions[0], plan, plan_size);
     while (sessions[0].phase != EXITED || sessions[0].keeper >= 0)
         turn();
     flush();

@@ -34,13 +34,19 @@ void guest_make_tree(void);
 int guest_open_channel(uint64_t *window);
 /* The operations of side `guest`, in order. */
 void guest_prepare(struct plan *plan);
-void guest_add_entropy(const void *data, size_t size);
 /* Everything that was written is on the disks. */
 void guest_sync(void);
 
+/* guest_boot.c: a file of the initramfs, whole; NULL when there is none. Only before guest_make_tree(). */
+char *guest_take_file(const char *path, size_t *size);
+/* guest_boot.c: the host's random numbers go into the guest's. */
+void guest_add_entropy(const char *data, size_t size);
+
 /* guest_session.c */
 void guest_session_reset(struct guest_session *self, uint32_t number);
-/* Takes a frame of the host's; `link` for what it answers at once. */
+/* Starts a session's program; the plan is freed. */
+void guest_session_start(struct guest_session *self, char *plan, size_t size);
+/* Takes a frame of the host's. */
 void guest_session_hear(struct guest_session *self, const struct frame *frame, const char *data);
 void guest_session_watch(const struct guest_session *self, const struct link *link, struct pollfd fds[GUEST_POLLED]);
 void guest_session_move(struct guest_session *self, struct link *link, const struct pollfd fds[GUEST_POLLED]);

@@ -99,7 +99,23 @@ int guest_open_channel(uint64_t *window)
     return fd;
 }
 
-void guest_add_entropy(const void *data, size_t size)
+char *guest_take_file(const char *path, size_t *size)
+{
+    struct stat status;
+    autoclose fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &status) != 0)
+        fail(LAUNCH, "machine", errno, NULL, "%s", path);
+    char *data = allocate((size_t)status.st_size);
+    if (read_all(fd, data, (size_t)status.st_size) != status.st_size || unlink(path) != 0)
+        fail(LAUNCH, "machine", errno, NULL, "%s", path);
+    *size = (size_t)status.st_size;
+    return data;
+}
+
+void guest_add_entropy(const char *data, size_t size)
 {
     struct {
         int bits, bytes;

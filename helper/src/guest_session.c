@@ -51,7 +51,7 @@ static _Noreturn void carry_out(const char *data, size_t size, int connection)
     keeper_main(&run);
 }
 
-static void start(struct guest_session *self)
+void guest_session_start(struct guest_session *self, char *plan, size_t size)
 {
     int ends[2];
 
@@ -60,11 +60,10 @@ static void start(struct guest_session *self)
     if (pid < 0)
         fail(LAUNCH, "fork", errno, NULL, "the keeper");
     if (pid == 0)
-        carry_out(self->plan, self->plan_size, ends[1]);
+        carry_out(plan, size, ends[1]);
     close(ends[1]);
     self->keeper = ends[0];
-    free(self->plan);
-    self->plan = NULL;
+    free(plan);
 }
 
 static void take_plan(struct guest_session *self, const struct frame *frame, const char *data)
@@ -81,8 +80,11 @@ static void take_plan(struct guest_session *self, const struct frame *frame, con
     }
     memcpy(self->plan + self->plan_received, data, frame->size);
     self->plan_received += frame->size;
-    if (self->plan_received == self->plan_size)
-        start(self);
+    if (self->plan_received == self->plan_size) {
+        char *plan = self->plan;
+        self->plan = NULL;
+        guest_session_start(self, plan, self->plan_size);
+    }
 }
 
 /* --- what the host says --- */

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -24,10 +23,11 @@
 
 #include "base.h"
 #include "container.h"
+#include "initramfs.h"
 #include "machine_session.h"
 #include "terminal.h"
 
-enum { CHANNEL = 3, TAIL = 2048, ENTROPY = 64 };
+enum { CHANNEL = 3, TAIL = 2048 };
 
 static struct machine {
     struct container *container;
@@ -137,7 +137,7 @@ static void start_monitor(const struct op *op)
 }
 
 /* The terminal of the keeper's side carries bytes; the guest's is the one with a line discipline. */
-static void open_session(const struct op *op)
+static void open_session(void)
 {
     struct container *container = machine.container;
     struct termios before;
@@ -145,7 +145,7 @@ static void open_session(const struct op *op)
 
     if (container->terminal)
         terminal_raw(STDIN_FILENO, &before);
-    session_open(&machine.session, 0, op->args.machine.plan.b.data, op->args.machine.plan.b.size, streams);
+    session_open(&machine.session, 0, "", 0, streams); /* its plan is in the initramfs */
 }
 
 static void tell_size(void)
@@ -200,14 +200,8 @@ static void report_start(void)
 
 static void greet(const struct message *message)
 {
-    char entropy[ENTROPY];
-    struct message seed = {.type = MESSAGE_ENTROPY};
-
     if (message->number != PROTOCOL_VERSION)
         fail(LAUNCH, "machine", 0, NULL, "the guest speaks version %u of the protocol, not %d", message->number, PROTOCOL_VERSION);
-    if (getrandom(entropy, sizeof entropy, 0) != (ssize_t)sizeof entropy)
-        fail(LAUNCH, "machine", errno, NULL, "random numbers for the guest");
-    link_put(&machine.link, 0, &seed, entropy, sizeof entropy);
     trace("guest");
     machine.link.window = message->offset;
     machine.ready = true;
@@ -294,9 +288,10 @@ void op_machine(struct container *self, const struct op *op)
     machine.patience = (uint64_t)op->args.machine.seconds.u * 1000000000u;
     place_streams(self);
     prctl(PR_SET_NAME, "estiba-machine");
+    make_initramfs(op);
     start_monitor(op);
     trace("machine");
-    open_session(op);
+    open_session();
     machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;
     while (!session_is_over(&machine.session))
         turn();

@@ -8,6 +8,7 @@
 #include "base.h"
 #include "commands.h"
 #include "failure.h"
+#include "initramfs.h"
 #include "plan.h"
 #include "seal.h"
 #include "unpack.h"
@@ -55,7 +56,7 @@ int main(int count, char **arguments)
     uint64_t fd;
 
     hold_streams();
-    if (getpid() == 1 && strcmp(arguments[0], "/init") == 0) /* as a kernel starts its initramfs */
+    if (getpid() == 1 && strcmp(arguments[0], GUEST_INIT) == 0) /* as a kernel starts its initramfs */
         guest_main();
     if (count == 2 && strcmp(arguments[1], "--version") == 0)
         return dprintf(STDOUT_FILENO, "estiba-init, protocol %d\n", PROTOCOL_VERSION) < 0;

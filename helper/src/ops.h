@@ -135,7 +135,7 @@ union arguments {
     struct { union value path; } working_directory;
     struct { union value arguments, environment; } execute;
     struct { union value slot, target, flags; } volume;
-    struct { union value arguments, environment, plan, seconds, discard; } machine;
+    struct { union value arguments, environment, initramfs, init, plan, seconds, discard; } machine;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash; } discard;
     struct { union value slot, name; } remove_cgroup;
@@ -211,7 +211,7 @@ static const struct schema schemas[] = {
     {57, SIDE_CONTAINER, "execute", "ll"},
     {58, SIDE_CONTAINER, "readonly_root", ""},
     {59, SIDE_CONTAINER, "volume", "usq"},
-    {70, SIDE_CONTAINER, "machine", "llbuu"},
+    {70, SIDE_CONTAINER, "machine", "llssbuu"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},

@@ -1,4 +1,4 @@
-"""The files that a guest starts from: a read-only image of each layer, the disk of its own changes, the initramfs.
+"""The files that a guest starts from: a read-only image of each layer, and the disk of its own changes.
 
 On the start path of `run` on another kernel: what is there is found here, what is missing is made by `make_disks`.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from estiba.oci.digest import hex_of
-from estiba.plan.helper import helper_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,17 +23,6 @@ def layer_image(store: Store, settings: Settings, diff_id: DiffID) -> str:
         from estiba.engine.make_disks import make_layer_image
 
         make_layer_image(store, settings, diff_id, path)
-    return path
-
-
-def initramfs(store: Store, settings: Settings) -> str:
-    """Returns the path of the initramfs whose /init is this installation's helper."""
-    status = os.stat(helper_path(settings))
-    path = f"{store.cache}/initramfs-{status.st_size}-{status.st_mtime_ns}"
-    if not os.path.exists(path):
-        from estiba.engine.make_disks import make_initramfs
-
-        make_initramfs(store, settings, path)
     return path
 
 

@@ -14,6 +14,7 @@ from estiba.machine import guest, jail, layout, uml
 from estiba.oci.digest import hex_of
 from estiba.plan import ops
 from estiba.plan.encode import encode
+from estiba.plan.helper import helper_path
 from estiba.runtime import seccomp_default
 from estiba.runtime.compile import Bindings, compile_plan
 from estiba.runtime.parse_options import UNLIMITED
@@ -82,7 +83,6 @@ class MachineBinder(Binder):
         self._layers = draft.layers
         self._filter = draft.bindings.seccomp
         self._disks: list[jail.Disk] = []
-        self._guest = guest.Tree()
         self._guest_binds: dict[str, int] = {}  # destination in the container -> number of the bind
 
     # --- slots ------------------------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ class MachineBinder(Binder):
         if not self._dry and not os.path.exists(path):
             guest_disks.make_top(self._store, path)
         self._disk(path, writable=True)
-        self._shared(guest_disks.initramfs(self._store, self._settings), layout.INITRAMFS)
+        self._shared(helper_path(self._settings), layout.INIT)
         bindings.layers = self._open(self._store.layers)
         bindings.lowers = [f"{hex_of(self._machine.kernel.layer)}/fs"]
         if self._idmapped:
@@ -134,9 +134,10 @@ class MachineBinder(Binder):
         machine, bindings, process = self._machine, self.bindings, self._spec["process"]
         words = uml.arguments(machine.kernel.path, machine.memory, [(disk.target, disk.writable) for disk in self._disks])
         plan = encode(compile_plan(self._spec, self._guest_bindings()))
-        bindings.machine = ops.machine(words, [], plan, PATIENCE_SECONDS, int(self._options.rm))
+        bindings.machine = ops.machine(words, [], layout.INITRAMFS, layout.INIT, plan, PATIENCE_SECONDS, int(self._options.rm))
         spec = jail.spec(
             memory=machine.memory,
+            plan=len(plan),
             terminal=process["terminal"],
             disks=self._disks,
             binds=[mount["options"] for mount in self._spec["mounts"] if mount["destination"] in self._guest_binds],
@@ -145,7 +146,7 @@ class MachineBinder(Binder):
         return compile_plan(spec, bindings)
 
     def _guest_bindings(self) -> Bindings:
-        tree, bindings = self._guest, Bindings(self._machine.facts.maps)
+        tree, bindings = guest.Tree(), Bindings(self._machine.facts.maps)
         layers = [guest.Layer(uml.disk_device(number)) for number in range(self._top)]
         bindings.layers, bindings.lowers = tree.layers(layers)
         bindings.upper = tree.top(uml.disk_device(self._top), "noinit_itable")
@@ -157,7 +158,7 @@ class MachineBinder(Binder):
             bindings.binds[destination] = tree.slot(f"{layout.GUEST_BINDS}/{number}")
         for number, mount in enumerate(mount for mount in self._binds() if self._is_own(mount)):
             bindings.volumes[mount["destination"]] = tree.folder(f"{layout.GUEST_TOP}/volumes/{number}")
-        bindings.cgroups = [self._group()]
+        bindings.cgroups = [self._group(tree)]
         bindings.seccomp = self._filter
         bindings.stdin = int(self._options.interactive)
         bindings.window = window() if self._options.tty else (0, 0)
@@ -170,8 +171,8 @@ class MachineBinder(Binder):
         with open(f"{self._record.folder}/{name}", "rb") as file:
             return file.read()
 
-    def _group(self) -> int:
+    def _group(self, tree: guest.Tree) -> int:
         pids = self._spec["linux"]["resources"].get("pids", {}).get("limit", UNLIMITED)
         limits = [] if pids == UNLIMITED else [("pids.max", str(pids))]
         asked = self._options.pids_limit is not None
-        return self._guest.group(limits if asked else [], [] if asked else limits)
+        return tree.group(limits if asked else [], [] if asked else limits)

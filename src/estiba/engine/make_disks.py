@@ -1,4 +1,4 @@
-"""Makes what guests start from, once: images of layers, the initramfs, the empty file system of a container's changes."""
+"""Makes what guests start from, once: images of layers, the empty file system of a container's changes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import subprocess
 
 from estiba.config.settings import Settings
 from estiba.errors import FailedPrecondition
-from estiba.machine.initramfs import initramfs
 from estiba.oci.digest import DiffID, hex_of
-from estiba.plan.helper import helper_path
-from estiba.store.layout import Store
 from estiba.store.layers.info import short
 from estiba.store.layers.jail import Jail
-from estiba.store.publish import Ingest, write_file
+from estiba.store.layout import Store
+from estiba.store.publish import Ingest
 
 #: Bytes of the file system of a container's changes. The file is sparse: what nobody wrote takes no room.
 TOP_SIZE = 64 << 30
@@ -22,19 +20,11 @@ _FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/l
 
 def make_layer_image(store: Store, settings: Settings, diff_id: DiffID, path: str) -> None:
     """Makes the EROFS image of a layer, in the jail of layers. Raises FailedPrecondition, ResourceExhausted."""
+    folder, what = f"{store.layers}/{hex_of(diff_id)}", f"make a disk of layer {short(diff_id)}"
     with Ingest(store, path) as file:
-        with Jail(settings, "image", f"{store.layers}/{hex_of(diff_id)}", what=f"make a disk of layer {short(diff_id)}", held=file.descriptor) as jail:
+        with Jail(settings, "image", folder, what=what, held=file.descriptor) as jail:
             jail.finish()
         file.publish(path)
-
-
-def make_initramfs(store: Store, settings: Settings, path: str) -> None:
-    """Makes the initramfs; those of helpers that were here before go."""
-    with open(helper_path(settings), "rb") as file:
-        write_file(store, path, initramfs(file.read()), durable=False)
-    for name in os.listdir(store.cache):
-        if name.startswith("initramfs-") and name != os.path.basename(path):
-            os.unlink(f"{store.cache}/{name}")
 
 
 def make_top_template(store: Store, path: str) -> None:

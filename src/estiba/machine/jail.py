@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NAMESPACES = ("mount", "pid", "ipc", "uts", "cgroup", "user", "network")
-_SMALL = 1 << 20
+# What the monitor writes, and the initramfs without the plan.
+_STATE_SIZE = 4 << 20
 # The monitor's own structures lie in the memory file beside the guest's memory.
 _MEMORY_SLACK = 16 << 20
 #: Of what the caller may do with the files of its binds, what a monitor must be allowed to do in its guest's name.
@@ -36,12 +37,13 @@ class Disk:
 def spec(
     *,
     memory: int,
+    plan: int,
     terminal: bool,
     disks: Sequence[Disk],
     binds: Sequence[Sequence[str]],
     annotations: dict[str, str],
 ) -> dict[str, Any]:
-    """Returns the spec of a jail for a guest with `memory` bytes. `binds` are the mount options of each bind, which is at
+    """Returns the spec of a jail for a guest with `memory` bytes and a plan of `plan` bytes. `binds` are the mount options of each bind, which is at
     `layout.BINDS/<number>`. Slots stand for the sources of disks and binds.
     """
     held = list(BIND_CAPABILITIES) if binds else []
@@ -58,7 +60,7 @@ def spec(
         },
         "root": {"path": "rootfs", "readonly": False},
         "hostname": "machine",
-        "mounts": [*_kernel(terminal=terminal), *_folders(memory), *_disks(disks), *_binds(binds)],
+        "mounts": [*_kernel(terminal=terminal), *_folders(memory, plan), *_disks(disks), *_binds(binds)],
         "annotations": annotations,
         "linux": {"namespaces": [{"type": kind} for kind in _NAMESPACES], "sysctl": {}, "resources": {}},
     }
@@ -78,11 +80,11 @@ def _kernel(*, terminal: bool) -> list[dict[str, Any]]:
     return mounts
 
 
-def _folders(memory: int) -> list[dict[str, Any]]:
+def _folders(memory: int, plan: int) -> list[dict[str, Any]]:
     return [
-        _mount(layout.STATE, "tmpfs", "nosuid", "nodev", "noexec", "mode=700", f"size={_SMALL}"),
+        _mount(layout.STATE, "tmpfs", "nosuid", "nodev", "noexec", "mode=700", f"size={_STATE_SIZE + plan}"),
         _mount(layout.MEMORY, "tmpfs", "nosuid", "nodev", "mode=700", f"size={memory + _MEMORY_SLACK}"),
-        _mount(layout.INITRAMFS, "bind", "bind", "ro", "nosuid", "nodev", "noexec"),
+        _mount(layout.INIT, "bind", "bind", "ro", "nosuid", "nodev", "noexec"),
     ]
 
 

@@ -7,6 +7,7 @@ CHANNEL = 3
 
 # In the jail.
 STATE = "/run"
+INIT = "/run/init"
 INITRAMFS = "/run/initramfs"
 DISKS = "/run/disks"
 BINDS = "/run/binds"

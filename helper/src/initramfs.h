@@ -1,0 +1,14 @@
+/* The first root of a guest's kernel: what the host writes into it (initramfs.c), and the names by which the guest finds it. */
+#ifndef ESTIBA_INITRAMFS_H
+#define ESTIBA_INITRAMFS_H
+
+#include "plan.h"
+
+#define GUEST_INIT "/init"
+#define GUEST_PLAN "/plan"       /* of session 0 */
+#define GUEST_ENTROPY "/entropy" /* random numbers of the host, for this start alone */
+
+/* Writes the file that the operation `machine` names. */
+void make_initramfs(const struct op *op);
+
+#endif
