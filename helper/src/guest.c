@@ -108,6 +108,7 @@ void guest_main(void)
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_DUMPABLE, 0);
     raise_limits();
+    guest_load_modules();
     char *plan = guest_take_file(GUEST_PLAN, &plan_size), *entropy = guest_take_file(GUEST_ENTROPY, &entropy_size);
     guest_make_tree();
     if (entropy != NULL)

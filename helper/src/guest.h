@@ -29,6 +29,8 @@ struct guest_session {
 
 enum { GUEST_POLLED = 4 };
 
+/* guest_boot.c: loads the modules of the initramfs, first of all. */
+void guest_load_modules(void);
 /* guest_boot.c: a root that can be pivoted from, the kernel's file systems, and the channel, non-blocking, with its window or 0. */
 void guest_make_tree(void);
 int guest_open_channel(uint64_t *window);

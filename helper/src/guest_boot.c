@@ -14,6 +14,7 @@
 #include "base.h"
 #include "failure.h"
 #include "guest.h"
+#include "initramfs.h"
 #include "sys.h"
 #include "terminal.h"
 
@@ -44,6 +45,21 @@ static void mount_kernel(const char *type, const char *target, unsigned long fla
     make_folders(target, 0755);
     if (sys_mount(type, target, type, flags, NULL) != 0)
         fail(LAUNCH, "machine", errno, NULL, "the guest's kernel has no %s", type);
+}
+
+void guest_load_modules(void)
+{
+    char path[32];
+
+    for (unsigned i = 0;; i++) {
+        snprintf(path, sizeof path, GUEST_MODULES "/%u", i);
+        autoclose fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            return;
+        if (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST)
+            fail(LAUNCH, "machine", errno, NULL, "module %u of the guest's kernel", i);
+        unlink(path);
+    }
 }
 
 /* pivot_root(2) refuses to leave the initramfs, so a tmpfs takes its place, as switch_root(8) does it. */

@@ -35,18 +35,31 @@ static void put_member(int fd, const char *path, mode_t mode, const void *data, 
     put(fd, data, size);
 }
 
-static void put_program(int fd, const char *path)
+static void put_file(int fd, const char *name, mode_t mode, const char *path)
 {
     struct stat status;
     autoclose program = open(path, O_RDONLY | O_CLOEXEC);
 
     if (program < 0 || fstat(program, &status) != 0)
-        fail(LAUNCH, "machine", errno, NULL, "the guest's init %s", path);
+        fail(LAUNCH, "machine", errno, NULL, "%s, for the guest's initramfs", path);
     void *data = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, program, 0);
     if (data == MAP_FAILED)
-        fail(LAUNCH, "machine", errno, NULL, "the guest's init %s", path);
-    put_member(fd, GUEST_INIT, S_IFREG | 0700, data, (size_t)status.st_size);
+        fail(LAUNCH, "machine", errno, NULL, "%s, for the guest's initramfs", path);
+    put_member(fd, name, S_IFREG | mode, data, (size_t)status.st_size);
     munmap(data, (size_t)status.st_size);
+}
+
+static void put_modules(int fd, const union value *modules)
+{
+    const char *position = NULL, *path;
+    uint32_t index = 0;
+    char name[32];
+
+    put_member(fd, GUEST_MODULES, S_IFDIR | 0700, NULL, 0);
+    while ((path = list_next(modules, &position, &index)) != NULL) {
+        snprintf(name, sizeof name, GUEST_MODULES "/%u", index - 1);
+        put_file(fd, name, 0600, path);
+    }
 }
 
 void make_initramfs(const struct op *op)
@@ -59,7 +72,8 @@ void make_initramfs(const struct op *op)
         fail(LAUNCH, "machine", errno, NULL, "%s", path);
     if (getrandom(entropy, sizeof entropy, 0) != (ssize_t)sizeof entropy)
         fail(LAUNCH, "machine", errno, NULL, "random numbers for the guest");
-    put_program(fd, op->args.machine.init.s.data);
+    put_file(fd, GUEST_INIT, 0700, op->args.machine.init.s.data);
+    put_modules(fd, &op->args.machine.modules);
     put_member(fd, GUEST_PLAN, S_IFREG | 0600, op->args.machine.plan.b.data, op->args.machine.plan.b.size);
     put_member(fd, GUEST_ENTROPY, S_IFREG | 0600, entropy, sizeof entropy);
     put_member(fd, "TRAILER!!!", 0, NULL, 0);

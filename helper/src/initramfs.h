@@ -6,6 +6,7 @@
 
 #define GUEST_INIT "/init"
 #define GUEST_PLAN "/plan"       /* of session 0 */
+#define GUEST_MODULES "/modules" /* files 0, 1, ...: what the kernel has as modules and cannot do without */
 #define GUEST_ENTROPY "/entropy" /* random numbers of the host, for this start alone */
 
 /* Writes the file that the operation `machine` names. */

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #define PROTOCOL_VERSION 1
-#define MAX_ARGUMENTS 7
+#define MAX_ARGUMENTS 8
 
 enum side {SIDE_GUEST, SIDE_HOST, SIDE_CONTAINER, SIDE_AFTER, SIDE_UNPACK};
 
@@ -135,7 +135,7 @@ union arguments {
     struct { union value path; } working_directory;
     struct { union value arguments, environment; } execute;
     struct { union value slot, target, flags; } volume;
-    struct { union value arguments, environment, initramfs, init, plan, seconds, discard; } machine;
+    struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard; } machine;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash; } discard;
     struct { union value slot, name; } remove_cgroup;
@@ -211,7 +211,7 @@ static const struct schema schemas[] = {
     {57, SIDE_CONTAINER, "execute", "ll"},
     {58, SIDE_CONTAINER, "readonly_root", ""},
     {59, SIDE_CONTAINER, "volume", "usq"},
-    {70, SIDE_CONTAINER, "machine", "llssbuu"},
+    {70, SIDE_CONTAINER, "machine", "llsslbuu"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},

@@ -101,7 +101,7 @@ static void place(struct container *self, uint32_t number, const char *name)
     if (mkdir(name, 0700) != 0)
         fail(LAUNCH, "overlay", errno, NULL, "%s", name);
     autoclose target = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    autoclose mount = slot_mount(self, number, false);
+    autoclose mount = slot_mount(self, number, true); /* a guest's layers are mounts of their own */
     attach("overlay", mount, target, name);
 }
 

@@ -56,7 +56,7 @@ COMMAND = Command(
         ("estiba inspect -f '{{json .RootFS.Layers}}' alpine", "its layers"),
         ("estiba inspect -f '{{index .Config.Labels \"version\"}}' app", "one label"),
     ],
-    aliases=("image inspect",),
+    aliases=("image inspect", "kernel inspect"),
     least=1,
     most=None,
     complete="image",

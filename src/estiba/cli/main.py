@@ -65,6 +65,14 @@ VERBS: dict[str, str | dict[str, str]] = {
         "stack": "stack",
         "from-host": "from_host",
     },
+    "kernel": {
+        "import": "kernel_import",
+        "ls": "kernel_ls",
+        "list": "kernel_ls",
+        "inspect": "inspect",
+        "rm": "kernel_rm",
+        "remove": "kernel_rm",
+    },
     "system": {"df": "df", "check": "check", "info": "info", "prune": "system_prune"},
     "__complete": "complete",
 }
@@ -81,6 +89,7 @@ _NOT_YET = {
 GROUPS = {
     "container": "Manage containers",
     "image": "Manage images",
+    "kernel": "Manage the kernels of machines",
     "system": "Manage the store and this machine",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from estiba.config.settings import Settings, load
-from estiba.engine import hello, records
+from estiba.engine import hello, machine_doctor, records
 from estiba.engine.create import create
 from estiba.engine.resolve import resolve
 from estiba.engine.run import prepare
@@ -65,6 +65,7 @@ def doctor(settings: Settings) -> Report:
             *_controllers(settings),
             probes.landlock(),
             probes.kvm(),
+            machine_doctor.para(settings),
         ]
     )
 

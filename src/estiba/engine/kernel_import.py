@@ -6,12 +6,14 @@ import os
 from datetime import UTC, datetime
 
 from estiba.config.settings import Settings
+from estiba.engine import debian_package
 from estiba.engine.from_host import layer_tar
 from estiba.engine.host_files import HostEntry, HostFiles
-from estiba.engine.kernels import FOLDER, KIND, RELEASE
-from estiba.engine.new_image import add_image, add_layer, encode, new_config
+from estiba.engine.kernel_modules import installed_modules
+from estiba.engine.kernels import FOLDER, KIND, MODULES, RELEASE, REPOSITORY
+from estiba.engine.new_image import add_image, add_layer, encode, new_config, new_name
 from estiba.engine.units import format_time
-from estiba.errors import InvalidArgument, PermissionDenied
+from estiba.errors import InvalidArgument, NotFound, PermissionDenied
 from estiba.machine import kernel_file
 from estiba.machine.kernel_file import KernelFile
 from estiba.oci.platform import parse_platform
@@ -21,38 +23,58 @@ from estiba.store.layout import Store
 
 _NAMES = {kernel_file.UML: "linux", kernel_file.VMLINUX: "vmlinux", kernel_file.BZIMAGE: "vmlinuz", kernel_file.ARM64_IMAGE: "Image"}
 #: Folders of the layer: the jail of a machine monitor mounts on them, its root being this layer, read-only.
-_FOLDERS = ("/boot", "/dev", "/proc", "/run", "/tmp")  # noqa: S108 - folders of an image
+_FOLDERS = ("/boot", "/boot/modules", "/dev", "/proc", "/run", "/tmp")  # noqa: S108 - folders of an image
 
 
-def add_file(store: Store, settings: Settings, path: str, reference: Reference | None) -> Image:
-    """Makes an image of the kernel at `path`, under `reference` or no name.
+def import_kernel(store: Store, settings: Settings, path: str, name: str | None = None) -> Image:
+    """Makes an image of the kernel at `path`, under `name` or under the one that its kind and release give it.
 
+    `path` is a User-Mode Linux program, vmlinux, bzImage or arm64's Image, plain or compressed, or a Debian package of User-Mode Linux.
     Raises NotFound, PermissionDenied, InvalidArgument when it is no kernel, DataLoss when it is damaged, NotImplemented.
     """
-    kernel = kernel_file.inspect(_read(path), path)
+    kernel = read_kernel(path)
+    text = name or f"{REPOSITORY}:{kernel.kind}-{kernel.release or 'unknown'}"
+    return add_kernel(store, settings, kernel, path, new_name(store, text, "name a kernel"))
+
+
+def read_kernel(path: str) -> KernelFile:
+    """Reads a kernel's file. Raises as `import_kernel`."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(kernel_file.LIMIT + 1)
+    except FileNotFoundError:
+        raise NotFound(f"cannot use kernel {path}: there is no such file") from None
+    except IsADirectoryError:
+        raise InvalidArgument(f"cannot use kernel {path}: it is a folder") from None
+    except OSError as error:
+        raise PermissionDenied(f"cannot read kernel {path}: {(error.strerror or 'it cannot be opened').lower()}") from None
+    if debian_package.is_package(data):
+        program, modules = debian_package.user_mode_linux(data, path)
+        kernel = kernel_file.inspect(program, path)
+        kernel.modules = modules
+        return kernel
+    kernel = kernel_file.inspect(data, path)
+    if kernel.kind == kernel_file.UML:
+        kernel.modules = installed_modules(kernel.release)
+    return kernel
+
+
+def add_kernel(store: Store, settings: Settings, kernel: KernelFile, path: str, reference: Reference | None) -> Image:
+    """Stores a kernel as an image under `reference` or no name; `path` is where it came from. Raises as `import_kernel`."""
     entries = {folder: HostEntry("directory", 0o755) for folder in _FOLDERS}
     if kernel.kind == kernel_file.UML:
         entries |= _libraries(kernel, path)
     target = f"{FOLDER}/{_NAMES[kernel.kind]}"
     entries[target] = HostEntry("file", 0o755, content=kernel.data)
+    modules = [f"{FOLDER}/modules/{name}.ko" for name, _ in kernel.modules]
+    entries |= {name: HostEntry("file", 0o644, content=content) for name, (_, content) in zip(modules, kernel.modules, strict=True)}
     with store.using():
         layer = add_layer(store, settings, layer_tar(entries, 0))
         moment = format_time(datetime.now(UTC))
-        process = {"Entrypoint": [target], "Labels": {KIND: kernel.kind, RELEASE: kernel.release}}
+        process = {"Entrypoint": [target], "Labels": {KIND: kernel.kind, RELEASE: kernel.release, MODULES: " ".join(modules)}}
         document = new_config(parse_platform(f"linux/{kernel.architecture}"), moment, [layer], process)
         document["history"] = [{"created": moment, "created_by": f"estiba kernel import {os.path.basename(path)}"}]
         return add_image(store, encode(document), [layer], reference)
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(kernel_file.LIMIT + 1)
-    except IsADirectoryError:
-        raise InvalidArgument(f"cannot use {path}: it is a folder") from None
-    except OSError as error:
-        raise PermissionDenied(f"cannot read kernel {path}: {(error.strerror or 'it cannot be opened').lower()}") from None
-    return data
 
 
 def _libraries(kernel: KernelFile, path: str) -> dict[str, HostEntry]:

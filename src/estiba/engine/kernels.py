@@ -1,7 +1,7 @@
 """Kernels in the store: images whose one layer holds a kernel, and for User-Mode Linux the libraries that it is linked with.
 
 A kernel that is named by a path becomes such an image without a name, once: ``cache/kernels/`` remembers which file became which.
-On the start path of `run` on another kernel, but for `add`.
+On the start path of `run` on another kernel, but for what makes one.
 """
 
 from __future__ import annotations
@@ -22,38 +22,45 @@ if TYPE_CHECKING:
 #: The repository of kernels that were imported without a name of their own.
 REPOSITORY = "localhost/kernel"
 #: Labels of a kernel's image, and the folder of its layer that holds the kernel.
-KIND, RELEASE = "kernel.kind", "kernel.release"
+KIND, RELEASE, MODULES = "kernel.kind", "kernel.release", "kernel.modules"
 FOLDER = "/boot"
-_RUNGS = {"para": ("uml",)}
+#: What each rung runs.
+RUNGS = {"para": ("uml",), "partial": ("vmlinux", "bzimage"), "full": ("vmlinux", "bzimage", "image")}
 _HINT = "estiba kernel import FILE makes a kernel's image; --kernel FILE uses one at once"
 
 
 class Kernel:
-    """A kernel of the store: its `layer`, where it is in it (`path`), its `kind`, `release` and `architecture`."""
+    """A kernel of the store: its `layer`, where it is in it (`path`), the `modules` in it that a guest loads, in their order, its `kind`,
+    `release` and `architecture`.
+    """
 
-    __slots__ = ("architecture", "kind", "layer", "path", "release")
+    __slots__ = ("architecture", "kind", "layer", "modules", "path", "release")
 
-    def __init__(self, layer: DiffID, path: str, kind: str, release: str, architecture: str) -> None:
+    def __init__(self, layer: DiffID, path: str, kind: str, release: str, architecture: str, modules: list[str]) -> None:
         self.layer = layer
         self.path = path
         self.kind = kind
         self.release = release
         self.architecture = architecture
+        self.modules = modules
 
 
 def choose(store: Store, settings: Settings, name: str | None, rung: str) -> Kernel:
     """Finds the kernel `name` (an image or a path), or the one that was imported last for `rung`.
 
-    Raises NotFound, InvalidArgument for what is no kernel of this rung, and what `add` raises.
+    Raises NotFound, InvalidArgument for what is no kernel of this rung, and what `import_kernel` raises.
     """
     if name is not None and "/" in name and os.path.exists(name):
         kernel = _of_file(store, settings, name)
     elif name is not None:
         kernel = of_image(images.find(store, name), name)
     else:
-        kernel = _newest(store, rung)
-    if kernel.kind not in _RUNGS[rung]:
-        raise InvalidArgument(f"cannot use kernel {name}: it is a {kernel.kind}, and --isolation {rung} takes {' or '.join(_RUNGS[rung])}")
+        found = newest(store, rung)
+        if found is None:
+            raise NotFound(f"cannot run on a kernel of its own: the store holds none for --isolation {rung}", hint=_HINT)
+        kernel = found
+    if kernel.kind not in RUNGS[rung]:
+        raise InvalidArgument(f"cannot use kernel {name}: it is a {kernel.kind}, and --isolation {rung} takes {' or '.join(RUNGS[rung])}")
     if highest_id(store, kernel.layer) is None:
         raise DataLoss(f"cannot use kernel {name}: its layer is missing from the store", hint="estiba system check --repair")
     return kernel
@@ -64,14 +71,20 @@ def of_image(image: Image, name: str) -> Kernel:
     config = image.config
     if KIND not in config.labels or len(config.diff_ids) != 1 or len(config.entrypoint) != 1:
         raise InvalidArgument(f"cannot use {name} as a kernel: it is an image without one", hint=_HINT)
-    return Kernel(config.diff_ids[0], config.entrypoint[0], config.labels[KIND], config.labels.get(RELEASE, ""), config.architecture)
+    labels = config.labels
+    modules = labels.get(MODULES, "").split()
+    return Kernel(config.diff_ids[0], config.entrypoint[0], labels[KIND], labels.get(RELEASE, ""), config.architecture, modules)
 
 
-def _newest(store: Store, rung: str) -> Kernel:
-    found = [image for image in named(store) if of_image(image, "").kind in _RUNGS[rung]]
-    if not found:
-        raise NotFound(f"cannot run on a kernel of its own: the store holds none for --isolation {rung}", hint=_HINT)
-    return of_image(max(found, key=lambda image: image.config.created or ""), REPOSITORY)
+def rungs_of(kernel: Kernel) -> list[str]:
+    """The rungs that a kernel can be used for."""
+    return [rung for rung, kinds in RUNGS.items() if kernel.kind in kinds]
+
+
+def newest(store: Store, rung: str) -> Kernel | None:
+    """The kernel that was imported last for `rung`. Raises DataLoss."""
+    found = [image for image in named(store) if of_image(image, REPOSITORY).kind in RUNGS[rung]]
+    return of_image(max(found, key=lambda image: image.config.created or ""), REPOSITORY) if found else None
 
 
 def named(store: Store) -> list[Image]:
@@ -100,9 +113,9 @@ def _of_file(store: Store, settings: Settings, path: str) -> Kernel:
             return of_image(images.find(store, file.read()), path)
     except (FileNotFoundError, NotFound):
         pass
-    from estiba.engine.kernel_import import add_file
+    from estiba.engine.kernel_import import add_kernel, read_kernel
 
-    image = add_file(store, settings, path, None)
+    image = add_kernel(store, settings, read_kernel(path), path, None)
     os.makedirs(f"{store.cache}/kernels", exist_ok=True)
     with open(note, "w", encoding="ascii") as file:
         file.write(image.id)

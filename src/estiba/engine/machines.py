@@ -134,7 +134,8 @@ class MachineBinder(Binder):
         machine, bindings, process = self._machine, self.bindings, self._spec["process"]
         words = uml.arguments(machine.kernel.path, machine.memory, [(disk.target, disk.writable) for disk in self._disks])
         plan = encode(compile_plan(self._spec, self._guest_bindings()))
-        bindings.machine = ops.machine(words, [], layout.INITRAMFS, layout.INIT, plan, PATIENCE_SECONDS, int(self._options.rm))
+        files = (layout.INITRAMFS, layout.INIT, machine.kernel.modules)
+        bindings.machine = ops.machine(words, [], *files, plan, PATIENCE_SECONDS, int(self._options.rm))
         spec = jail.spec(
             memory=machine.memory,
             plan=len(plan),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _NAMESPACES = ("mount", "pid", "ipc", "uts", "cgroup", "user", "network")
 # What the monitor writes, and the initramfs without the plan.
-_STATE_SIZE = 4 << 20
+_STATE_SIZE = 32 << 20
 # The monitor's own structures lie in the memory file beside the guest's memory.
 _MEMORY_SLACK = 16 << 20
 #: Of what the caller may do with the files of its binds, what a monitor must be allowed to do in its guest's name.
@@ -43,8 +43,9 @@ def spec(
     binds: Sequence[Sequence[str]],
     annotations: dict[str, str],
 ) -> dict[str, Any]:
-    """Returns the spec of a jail for a guest with `memory` bytes and a plan of `plan` bytes. `binds` are the mount options of each bind, which is at
-    `layout.BINDS/<number>`. Slots stand for the sources of disks and binds.
+    """Returns the spec of a jail for a guest with `memory` bytes and a plan of `plan` bytes.
+
+    `binds` are the mount options of each bind, which is at `layout.BINDS/<number>`. Slots stand for the sources of disks and binds.
     """
     held = list(BIND_CAPABILITIES) if binds else []
     return {

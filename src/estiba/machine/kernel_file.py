@@ -19,15 +19,18 @@ _PT_LOAD = 1
 
 
 class KernelFile:
-    """A kernel: `kind`, `architecture` (OCI's name), `release` (uname -r, empty where the file does not say it), and its `data`."""
+    """A kernel: `kind`, `architecture` (OCI's name), `release` (uname -r, empty where the file does not say it), its `data`, and
+    the `modules` that a guest loads, (name, content) in their order.
+    """
 
-    __slots__ = ("architecture", "data", "kind", "release")
+    __slots__ = ("architecture", "data", "kind", "modules", "release")
 
     def __init__(self, kind: str, architecture: str, release: str, data: bytes) -> None:
         self.kind = kind
         self.architecture = architecture
         self.release = release
         self.data = data
+        self.modules: list[tuple[str, bytes]] = []
 
 
 def inspect(data: bytes, what: str) -> KernelFile:

@@ -63,7 +63,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     57: ("execute", "container", "ll", ("arguments", "environment")),
     58: ("readonly_root", "container", "", ()),
     59: ("volume", "container", "usq", ("slot", "target", "flags")),
-    70: ("machine", "container", "llssbuu", ("arguments", "environment", "initramfs", "init", "plan", "seconds", "discard")),
+    70: ("machine", "container", "llsslbuu", ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard")),
     96: ("forget", "after", "us", ("slot", "name")),
     97: ("discard", "after", "usu", ("slot", "name", "trash")),
     98: ("remove_cgroup", "after", "us", ("slot", "name")),
@@ -394,18 +394,19 @@ def machine(
     environment: Sequence[str | bytes],
     initramfs: str | bytes,
     init: str | bytes,
+    modules: Sequence[str | bytes],
     plan: bytes,
     seconds: int,
     discard: int,
 ) -> Op:
     """Last of the container's operations in the place of `execute`: the helper stays as PID 1, writes the file
-    `initramfs` for the guest's kernel (its /init is the program `init`, `plan` is the guest's), runs the machine
-    monitor `arguments` (its program by an absolute path) with one end of a stream socket as descriptors 3 and 4,
-    and speaks with the guest at its other end (PROTOCOL.md, "Guests"). A guest that does not answer within
-    `seconds` is a failure to launch. discard 1: nothing that the guest wrote is wanted, so its end is not waited
-    for.
+    `initramfs` for the guest's kernel (its /init is the program `init`, which loads `modules` in their order;
+    `plan` is the guest's), runs the machine monitor `arguments` (its program by an absolute path) with one end of a
+    stream socket as descriptors 3 and 4, and speaks with the guest at its other end (PROTOCOL.md, "Guests"). A
+    guest that does not answer within `seconds` is a failure to launch. discard 1: nothing that the guest wrote is
+    wanted, so its end is not waited for.
     """
-    return (70, arguments, environment, initramfs, init, plan, seconds, discard)
+    return (70, arguments, environment, initramfs, init, modules, plan, seconds, discard)
 
 
 def forget(slot: int, name: str | bytes) -> Op:

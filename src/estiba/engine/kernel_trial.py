@@ -1,0 +1,53 @@
+"""Whether a kernel works on this machine, found out by running the embedded image on it, in a store of its own beside the real one.
+
+No version tells it: Debian's User-Mode Linux 6.1 panics on processors whose registers do not fit into what it was built for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiba.config.settings import Settings, load
+from estiba.engine import hello, records
+from estiba.engine.create import create
+from estiba.engine.resolve import resolve
+from estiba.engine.run import prepare
+from estiba.errors import EstibaError
+from estiba.runtime.options import RunOptions
+from estiba.store import layers
+from estiba.store.layout import Store
+
+_MEMORY = 64 << 20
+
+
+def try_kernel(settings: Settings, path: str) -> str:
+    """Runs a container on the kernel at `path`; returns why it did not work, or an empty text. Raises what `Store.open` raises."""
+    store = Store.open(settings)
+    name = f"kernel-{os.getpid()}"
+    trial = load(root=f"{store.cache}/{name}")
+    try:
+        return _run(trial, path)
+    except EstibaError as error:
+        return error.message
+    finally:
+        if os.path.exists(trial.root):
+            os.rename(trial.root, f"{store.trash}/{name}")
+            layers.empty_trash(store, settings)
+
+
+def _run(settings: Settings, path: str) -> str:
+    store = Store.open(settings)
+    hello.ensure(store, settings)
+    options = RunOptions(hello.NAME)
+    options.rm, options.isolation, options.kernel, options.memory = True, "para", path, _MEMORY
+    with store.using():
+        created = create(store, settings, options, resolve(store, settings, options))
+    output = os.memfd_create("estiba-trial", os.MFD_CLOEXEC)
+    with os.fdopen(output, "rb") as said, open(os.devnull, "r+b") as null:
+        code = prepare(store, settings, options, created).spawn(null.fileno(), null.fileno(), output).wait()
+        records.finish(settings, created.record)
+        said.seek(0)
+        words = said.read().decode("utf-8", "replace").splitlines()
+    if code == 0:
+        return ""
+    return words[0].partition("container: ")[2] or words[0] if words else f"a container ended with {code}"
