@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.support.images",
     "tests.support.kernels",
     "tests.support.leaks",
+    "tests.support.machines",
     "tests.support.plans",
     "tests.support.registries",
     "tests.support.stores",

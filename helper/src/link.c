@@ -77,8 +77,10 @@ static int whole_frame(struct link *link, struct frame *frame, char **data)
     if (link->received < sizeof *frame)
         return 0;
     memcpy(frame, link->in, sizeof *frame);
-    if (frame->size > MAX_DATA || frame->session >= MAX_SESSIONS)
+    if (frame->size > MAX_DATA || frame->session >= MAX_SESSIONS) {
+        errno = EPROTO;
         return -1;
+    }
     if (link->received < sizeof *frame + frame->size)
         return 0;
     *data = link->in + sizeof *frame;
@@ -102,8 +104,10 @@ int link_take(struct link *link, struct frame *frame, char **data)
             continue;
         if (n < 0 && errno == EAGAIN)
             return 0;
-        if (n <= 0)
+        if (n <= 0) {
+            errno = 0;
             return -1;
+        }
         link->received += (size_t)n;
         link->read += (uint64_t)n;
     }

@@ -64,7 +64,7 @@ static inline bool link_is_blocked(const struct link *link)
 /* What to poll(2) for. */
 short link_events(const struct link *link);
 
-/* The next frame, which stays until the call after; 0 when none is whole yet, -1 when the other end is gone or talks nonsense. */
+/* The next frame, which stays until the call after; 0 when none is whole yet, -1 when the other end is gone or talks nonsense (EPROTO). */
 int link_take(struct link *link, struct frame *frame, char **data);
 
 #endif

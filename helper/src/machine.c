@@ -236,9 +236,10 @@ static void hear_guest(void)
         hear(&frame, data);
     if (found == 0)
         return;
+    bool nonsense = errno == EPROTO;
     reap();
     if (machine.session.phase != EXITED)
-        lose_guest("its kernel ended");
+        lose_guest(nonsense ? "it sent what makes no sense" : "its kernel ended");
     close_fd(&machine.link.fd); /* what its program wrote last is here already */
     machine.synced = true;
 }

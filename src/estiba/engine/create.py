@@ -105,7 +105,7 @@ class Draft:
             from estiba.engine.devices import complete_rules
 
             complete_rules(self.spec["linux"]["resources"]["devices"])
-        resources = self.machine.resources(self.spec) if self.machine else self.spec["linux"]["resources"]
+        resources = self.machine.resources(self.spec, self.facts) if self.machine else self.spec["linux"]["resources"]
         self.groups = self.facts.cgroups.groups(self.record.id, resources)
         self.record.cgroups = [group.path for group in self.groups]
         self.bindings = Bindings(self.facts.maps)

@@ -51,12 +51,14 @@ class Machine:
         self.memory = draft.options.memory or DEFAULT_MEMORY
         self.facts: HostFacts = guest.facts()
 
-    def resources(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """Returns the limits of the jail: processors are the host's, memory is the guest's own."""
+    def resources(self, spec: dict[str, Any], host: HostFacts) -> dict[str, Any]:
+        """Returns the limits of the jail: processors are the host's, memory and processes the guest's own."""
         asked = spec["linux"]["resources"]
         limits = {"cpu": asked["cpu"]} if "cpu" in asked else {}
         pids = asked.get("pids", {}).get("limit", UNLIMITED)
-        return limits if pids == UNLIMITED else {**limits, "pids": {"limit": pids + _MONITOR_PROCESSES}}
+        if pids == UNLIMITED or not host.cgroups.available("pids"):
+            return limits
+        return {**limits, "pids": {"limit": pids + _MONITOR_PROCESSES}}
 
 
 def refuse(options: RunOptions) -> None:

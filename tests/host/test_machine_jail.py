@@ -1,0 +1,175 @@
+"""What a guest can reach of the host when its own kernel does not stand in its way, and what the machine monitor may do there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.command import command_under_test
+from tests.support.containers import IMAGE
+from tests.support.plans import descendants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.containers import Remains
+    from tests.support.machines import GuestRoot
+
+PATIENCE_SECONDS = 20
+LIST_HOSTFS = "mkdir /h && mount -t hostfs -o {path} none /h && cd /h && ls -A && cat {secret} 2>&1"
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("treasure\n")
+    return path
+
+
+def test_script_is_root_of_the_guest(guest_root: GuestRoot) -> None:
+    done = guest_root("id -u; cat /proc/self/uid_map | tr -s ' '; mkdir /k && mount -t devtmpfs none /k && echo mounted")
+    assert done.stdout == "0\n 0 0 4294967295\nmounted\n", done.stderr
+
+
+def test_guest_root_reads_no_file_of_the_host(guest_root: GuestRoot, secret: Path) -> None:
+    done = guest_root(LIST_HOSTFS.format(path="/", secret=f"/h{secret}"))
+    assert "treasure" not in done.stdout
+    assert done.stdout.splitlines()[:-1] == [], "the folder of binds is empty"
+    up = guest_root("mkdir /h && mount -t hostfs -o /../.. none /h && ls -A /h")
+    assert up.stdout == "", up.stderr
+
+
+def test_guest_root_sees_its_binds_and_nothing_else(guest_root: GuestRoot, secret: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lent"
+    folder.mkdir()
+    (folder / "file").touch()
+    done = guest_root(LIST_HOSTFS.format(path="/", secret="/h/0/../../secret") + "; ls /h/0", binds=[(str(folder), "/b")])
+    assert "treasure" not in done.stdout
+    assert done.stdout.splitlines()[0] == "0"
+    assert done.stdout.splitlines()[-1] == "file"
+
+
+def test_jail_holds_nothing_of_the_host_where_hostfs_is_not_confined(guest_root: GuestRoot, secret: Path) -> None:
+    done = guest_root(LIST_HOSTFS.format(path="/", secret=f"/h{secret}") + "; ls -A /h/boot /h/run", without="hostfs=")
+    assert "treasure" not in done.stdout
+    assert {"boot", "run"} <= set(done.stdout.split())
+    assert "linux" in done.stdout.split()
+    assert not {"home", "root", "work", "opt", "srv", "var"} & set(done.stdout.split())
+
+
+def test_hostfs_without_a_jail_would_show_the_secret(uml: Path, secret: Path, tmp_path: Path) -> None:
+    """The twin: the same kernel, started as a program of its own."""
+    init = tmp_path / "init"
+    init.write_text(f"#!/bin/sh\ncat {secret}\nexec sleep 100\n")
+    init.chmod(0o755)
+    words = [uml, "mem=64M", "seccomp=on", "quiet", "con0=null,fd:1", "con=null", "ssl=null", f"uml_dir={tmp_path}/uml/", "umid=x"]
+    root = ["rootfstype=hostfs", "rootflags=/", "ro", f"init={init}"]
+    with subprocess.Popen([*words, *root], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
+        assert process.stdout is not None
+        try:
+            assert any(line.strip() == b"treasure" for line in process.stdout)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_layers_cannot_be_written(guest_root: GuestRoot, alpine_store: Path) -> None:
+    images = list(alpine_store.glob("layers/*/erofs"))
+    before = [hashlib.sha256(path.read_bytes()).digest() for path in images]
+    script = "mkdir /k; mount -t devtmpfs none /k; dd if=/dev/zero of=/k/ubda bs=4096 count=4 conv=fsync 2>&1 | tail -1; echo end"
+    done = guest_root(script)
+    assert done.stdout.endswith("end\n"), done.stderr
+    assert [hashlib.sha256(path.read_bytes()).digest() for path in images] == before
+
+
+def test_guest_that_talks_nonsense_is_ended(guest_root: GuestRoot) -> None:
+    script = "mkdir /k; mount -t devtmpfs none /k; head -c 70000 /dev/urandom > /k/ttyS0; sleep 100"
+    done = guest_root(script)
+    assert done.returncode == 125
+    assert "the machine ended before its program: it sent what makes no sense" in done.stderr
+
+
+# --- the machine monitor ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(alpine_store: Path, environment: dict[str, str], uml: Path, remains: Remains) -> Iterator[subprocess.Popen[bytes]]:
+    words = [*command_under_test(), "run", "--rm", "-i", "--isolation", "para", "--kernel", str(uml), IMAGE]
+    command = [*words, "sh", "-c", "echo up; read line"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment | {"ESTIBA_ROOT": str(alpine_store)}
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        yield process
+        process.kill()
+    assert not remains.gone()
+
+
+def processes(process: subprocess.Popen[bytes]) -> dict[str, list[int]]:
+    """The processes of a guest, by what they are."""
+    found: dict[str, list[int]] = {"client": [process.pid]}
+    for pid in descendants(process.pid):
+        found.setdefault(Path(f"/proc/{pid}/comm").read_text().strip(), []).append(pid)
+    return found
+
+
+def lives(pid: int) -> bool:
+    """A zombie does not: whoever runs the tests reaps those that lost their parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def test_monitor_may_do_next_to_nothing(running: subprocess.Popen[bytes]) -> None:
+    found = processes(running)
+    assert {"estiba-monitor", "estiba-keeper", "estiba-machine", "linux"} <= set(found), found
+    for pid in (*found["estiba-machine"], *found["linux"]):
+        facts = status(pid)
+        assert {facts[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+        assert facts["NoNewPrivs"] == "1"
+        assert facts["Seccomp"] == "2"
+        assert int(facts["Uid"].split()[0]) != 0 or os.geteuid() != 0
+        for name in ("mnt", "pid", "net", "ipc", "uts", "user", "cgroup"):
+            assert os.stat(f"/proc/{pid}/ns/{name}").st_ino != os.stat(f"/proc/self/ns/{name}").st_ino, name
+    pid = found["linux"][0]
+    devices = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in devices] == ["lo"]
+    sources = {line.split(" - ")[1].split()[0] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}
+    assert "hostfs" not in sources
+
+
+@pytest.mark.parametrize("which", ["client", "estiba-monitor", "estiba-keeper", "estiba-machine", "linux", "uml-userspace"])
+def test_kill_of_each_process_leaves_nothing(running: subprocess.Popen[bytes], which: str) -> None:
+    found = processes(running)
+    everyone = {pid for pids in found.values() for pid in pids} - {running.pid}
+    os.kill(found[which][0], signal.SIGKILL)
+    assert running.stdin is not None
+    if which in ("estiba-monitor", "estiba-keeper"):
+        running.stdin.write(b"line\n")  # the other one goes on
+        running.stdin.flush()
+        assert running.wait(timeout=PATIENCE_SECONDS) == 0
+    elif which == "linux":
+        assert running.wait(timeout=PATIENCE_SECONDS) == 125
+        assert running.stderr is not None
+        assert b"the machine ended before its program: its kernel ended" in running.stderr.read()
+    elif which == "estiba-machine":
+        assert running.wait(timeout=PATIENCE_SECONDS) == 137
+    else:
+        running.stdin.close()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (alive := [pid for pid in everyone if lives(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive

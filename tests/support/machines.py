@@ -1,0 +1,75 @@
+"""Guests whose program is what no container is: root of the guest's kernel, in the guest's own namespaces."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from estiba.config.settings import load
+from estiba.engine import records
+from estiba.engine.create import create
+from estiba.engine.resolve import resolve
+from estiba.engine.run import prepare
+from estiba.runtime.options import MountRequest, RunOptions
+from estiba.store.layout import Store
+from tests.support.containers import IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from estiba.plan.ops import Op
+
+
+class GuestRoot(Protocol):
+    def __call__(
+        self, script: str, *, without: str = "", binds: Sequence[tuple[str, str]] = ()
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+def without_argument(plan: list[Op], start: str) -> list[Op]:
+    """The plan, its machine monitor told one thing less."""
+
+    def changed(op: Op) -> Op:
+        if op[0] != 70:
+            return op
+        words = [word for word in op[1] if not str(word).startswith(start)]  # type: ignore[union-attr]
+        assert len(words) < len(op[1])  # type: ignore[arg-type]
+        return (op[0], words, *op[2:])
+
+    return [changed(op) for op in plan]
+
+
+@pytest.fixture
+def guest_root(alpine_store: Path, environment: dict[str, str], uml: Path) -> GuestRoot:
+    """Runs a shell script of Alpine as root of a guest, without a user namespace, with every capability and no filter."""
+
+    def run(script: str, *, without: str = "", binds: Sequence[tuple[str, str]] = ()) -> subprocess.CompletedProcess[str]:
+        settings = load(root=str(alpine_store), environ=environment)
+        store = Store.open(settings)
+        options = RunOptions(IMAGE, ["sh", "-c", script])
+        options.rm = options.privileged = True
+        options.isolation, options.kernel = "para", str(uml)
+        options.mounts = [MountRequest("bind", target, source) for source, target in binds]
+        with store.using():
+            created = create(store, settings, options, resolve(store, settings, options))
+        linux = created.spec["linux"]
+        linux["namespaces"] = [entry for entry in linux["namespaces"] if entry["type"] != "user"]
+        created.spec["annotations"]["org.estiba.nested-user-namespaces"] = "true"
+        created.plan = created.binder.plan()
+        if without:
+            created.plan = without_argument(created.plan, without)
+        out, err = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("out", "err"))
+        with open(os.devnull, "rb") as null, os.fdopen(out, "rb") as said, os.fdopen(err, "rb") as trouble:
+            code = prepare(store, settings, options, created).spawn(null.fileno(), out, err).wait()
+            records.finish(settings, created.record)
+            texts = []
+            for file in (said, trouble):
+                file.seek(0)
+                texts.append(file.read().decode(errors="surrogateescape"))
+        return subprocess.CompletedProcess(script, code, *texts)
+
+    return run
