@@ -69,7 +69,7 @@ def test_hostfs_without_a_jail_would_show_the_secret(uml: Path, secret: Path, tm
     init = tmp_path / "init"
     init.write_text(f"#!/bin/sh\ncat {secret}\nexec sleep 100\n")
     init.chmod(0o755)
-    words = [uml, "mem=64M", "seccomp=on", "quiet", "con0=null,fd:1", "con=null", "ssl=null", f"uml_dir={tmp_path}/uml/", "umid=x"]
+    words = [str(uml), "mem=64M", "seccomp=on", "quiet", "con0=null,fd:1", "con=null", "ssl=null", f"uml_dir={tmp_path}/uml/", "umid=x"]
     root = ["rootfstype=hostfs", "rootflags=/", "ro", f"init={init}"]
     with subprocess.Popen([*words, *root], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
         assert process.stdout is not None

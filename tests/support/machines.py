@@ -14,6 +14,7 @@ from estiba.engine import records
 from estiba.engine.create import create
 from estiba.engine.resolve import resolve
 from estiba.engine.run import prepare
+from estiba.plan.ops import NAMES
 from estiba.runtime.options import MountRequest, RunOptions
 from estiba.store.layout import Store
 from tests.support.containers import IMAGE
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from estiba.plan.ops import Op
+
+
+MACHINE = next(code for code, name in NAMES.items() if name == "machine")
 
 
 class GuestRoot(Protocol):
@@ -34,11 +38,12 @@ def without_argument(plan: list[Op], start: str) -> list[Op]:
     """The plan, its machine monitor told one thing less."""
 
     def changed(op: Op) -> Op:
-        if op[0] != 70:
+        words = op[1]
+        if op[0] != MACHINE or not isinstance(words, list):
             return op
-        words = [word for word in op[1] if not str(word).startswith(start)]  # type: ignore[union-attr]
-        assert len(words) < len(op[1])  # type: ignore[arg-type]
-        return (op[0], words, *op[2:])
+        kept = [str(word) for word in words if not str(word).startswith(start)]
+        assert len(kept) < len(words)
+        return (op[0], kept, *op[2:])
 
     return [changed(op) for op in plan]
 
