@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from estiba.engine import machines
+from estiba.plan.ops import VERSION
 from tests.support.command import command_under_test
 from tests.support.containers import IMAGE
+from tests.support.machines import impostor
 from tests.support.plans import descendants
 
 if TYPE_CHECKING:
@@ -93,6 +96,24 @@ def test_guest_that_talks_nonsense_is_ended(guest_root: GuestRoot) -> None:
     done = guest_root(script)
     assert done.returncode == 125
     assert "the machine ended before its program: it sent what makes no sense" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("pause();", "it does not answer: booting"),
+        ("char ready[24] = {[8] = 64, [12] = %d}; write(3, ready, 24); pause();", "it did not start the program in time: booting"),
+    ],
+    ids=["silent", "idle"],
+)
+def test_guest_that_never_answers(
+    guest_root: GuestRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remains: Remains, body: str, words: str
+) -> None:
+    monkeypatch.setattr(machines, "PATIENCE_SECONDS", 1)
+    done = guest_root("true", kernel=impostor(tmp_path, body.replace("%d", str(VERSION))))
+    assert done.returncode == 125
+    assert words in done.stderr
+    assert not remains.gone()
 
 
 # --- the machine monitor ------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ MACHINE = next(code for code, name in NAMES.items() if name == "machine")
 
 class GuestRoot(Protocol):
     def __call__(
-        self, script: str, *, without: str = "", binds: Sequence[tuple[str, str]] = ()
+        self, script: str, *, without: str = "", binds: Sequence[tuple[str, str]] = (), kernel: Path | None = None
     ) -> subprocess.CompletedProcess[str]: ...
 
 
@@ -38,8 +38,8 @@ def without_argument(plan: list[Op], start: str) -> list[Op]:
     """The plan, its machine monitor told one thing less."""
 
     def changed(op: Op) -> Op:
-        words = op[1]
-        if op[0] != MACHINE or not isinstance(words, list):
+        words = op[1] if op[0] == MACHINE else None
+        if not isinstance(words, list):
             return op
         kept = [str(word) for word in words if not str(word).startswith(start)]
         assert len(kept) < len(words)
@@ -52,12 +52,12 @@ def without_argument(plan: list[Op], start: str) -> list[Op]:
 def guest_root(alpine_store: Path, environment: dict[str, str], uml: Path) -> GuestRoot:
     """Runs a shell script of Alpine as root of a guest, without a user namespace, with every capability and no filter."""
 
-    def run(script: str, *, without: str = "", binds: Sequence[tuple[str, str]] = ()) -> subprocess.CompletedProcess[str]:
+    def run(script: str, *, without: str = "", binds: Sequence[tuple[str, str]] = (), kernel: Path | None = None) -> subprocess.CompletedProcess[str]:
         settings = load(root=str(alpine_store), environ=environment)
         store = Store.open(settings)
         options = RunOptions(IMAGE, ["sh", "-c", script])
         options.rm = options.privileged = True
-        options.isolation, options.kernel = "para", str(uml)
+        options.isolation, options.kernel = "para", str(kernel or uml)
         options.mounts = [MountRequest("bind", target, source) for source, target in binds]
         with store.using():
             created = create(store, settings, options, resolve(store, settings, options))
@@ -78,3 +78,27 @@ def guest_root(alpine_store: Path, environment: dict[str, str], uml: Path) -> Gu
         return subprocess.CompletedProcess(script, code, *texts)
 
     return run
+
+
+# A program that a user could take for User-Mode Linux.
+IMPOSTOR = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+static const char marks[] __attribute__((used)) = "uml_dir= Linux version 1.2.3 (x)";
+int main(void)
+{
+    puts("[    0.000000] booting");
+    fflush(stdout);
+    %s
+    return 0;
+}
+"""
+
+
+def impostor(folder: Path, body: str) -> Path:
+    """A program that is taken for a kernel, and does `body`."""
+    source, program = folder / "impostor.c", folder / "impostor"
+    source.write_text(IMPOSTOR % body)
+    subprocess.run(["gcc", "-static", "-o", str(program), str(source)], check=True)
+    return program

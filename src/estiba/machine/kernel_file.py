@@ -51,7 +51,7 @@ def _elf(data: bytes, what: str) -> KernelFile:
     try:
         machine = struct.unpack_from("<H", data, 18)[0]
         addresses = _load_addresses(data)
-    except struct.error:
+    except (struct.error, OverflowError):
         raise DataLoss(f"cannot use {what}: its ELF headers point outside the file") from None
     architecture = _MACHINES.get(machine, "")
     if data[4:6] != b"\x02\x01" or not architecture or not addresses:

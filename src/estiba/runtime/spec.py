@@ -58,6 +58,8 @@ def build_spec(config: ImageConfig, options: RunOptions, facts: HostFacts) -> Sp
 
 
 def _check(options: RunOptions, facts: HostFacts) -> None:
+    if options.kernel is not None and options.isolation == "container":
+        raise InvalidArgument("cannot use --kernel: --isolation container runs on the host's kernel", hint="add --isolation para")
     if options.uts == "host" and (options.hostname or options.domainname):
         raise InvalidArgument("cannot set a host name: --uts host shares the host's")
     if options.userns == "host" and facts.uid != 0:

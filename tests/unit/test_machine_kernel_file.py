@@ -1,0 +1,133 @@
+"""Which kernel a file is, and what a damaged one is told."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from estiba.engine.debian_package import is_package, user_mode_linux
+from estiba.engine.kernel_modules import wanted_modules
+from estiba.errors import DataLoss, EstibaError, InvalidArgument, NotImplemented
+from estiba.machine import kernel_file
+from tests.support.tars import END, member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BANNER = b"Linux version 6.1.2-test (someone@somewhere) #1"
+
+
+def elf(address: int, *, machine: int = 62, content: bytes = b"", size: int | None = None) -> bytes:
+    """One loadable segment at `address`, holding `content`."""
+    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, address, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 120, address, address, len(content) if size is None else size, len(content), 4096)
+    return header + segment + content
+
+
+UML = elf(0x60000000, content=b"uml_dir=\0" + BANNER)
+VMLINUX = elf(0xFFFFFFFF81000000, content=BANNER)
+BZIMAGE = (bytes(0x202) + b"HdrS" + bytes(8) + struct.pack("<H", 0x100)).ljust(0x300, b"\0") + b"5.9.9 (x@y)\0"
+ARM64 = (bytes(56) + b"ARM\x64").ljust(200, b"\0") + BANNER
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "architecture", "release"),
+    [
+        (UML, "uml", "amd64", "6.1.2-test"),
+        (VMLINUX, "vmlinux", "amd64", "6.1.2-test"),
+        (BZIMAGE, "bzimage", "amd64", "5.9.9"),
+        (ARM64, "image", "arm64", "6.1.2-test"),
+        (elf(0xFFFF800010000000, machine=183), "vmlinux", "arm64", ""),
+    ],
+)
+def test_kinds(data: bytes, kind: str, architecture: str, release: str) -> None:
+    found = kernel_file.inspect(data, "a file")
+    assert (found.kind, found.architecture, found.release, found.data) == (kind, architecture, release, data)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress, zstandard.ZstdCompressor().compress])
+def test_compressed(compress: Callable[[bytes], bytes]) -> None:
+    data = compress(UML)
+    assert kernel_file.inspect(data, "a file").data == UML
+    for broken in (data[: len(data) // 2], data[:20] + bytes(8) + data[28:]):
+        with pytest.raises(EstibaError, match="a file") as caught:
+            kernel_file.inspect(broken, "a file")
+        assert isinstance(caught.value, (DataLoss, InvalidArgument))
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "words"),
+    [
+        (b"", InvalidArgument, "it is no kernel"),
+        (b"#!/bin/sh\n", InvalidArgument, "it is no kernel"),
+        (elf(0x400000, content=b"a program"), InvalidArgument, "not User-Mode Linux"),
+        (elf(0x60000000, machine=8, content=b"uml_dir="), InvalidArgument, "another machine"),
+        (elf(0x60000000, content=b"uml_dir=", size=1 << 40), DataLoss, "outside the file"),
+        (UML[:32] + b"\xff" * 100, DataLoss, "outside the file"),
+        (UML[:100], DataLoss, "outside the file"),
+        (b"\x04\x22\x4d\x18" + bytes(20), NotImplemented, "LZ4"),
+    ],
+)
+def test_what_is_no_kernel(data: bytes, error: type[EstibaError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        kernel_file.inspect(data, "a file")
+
+
+@given(st.binary(max_size=2000), st.sampled_from([b"", UML[:64], BZIMAGE[:0x210], b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"BZh9"]))
+def test_any_bytes_give_a_kernel_or_an_error(data: bytes, start: bytes) -> None:
+    try:
+        kernel_file.inspect(start + data, "a file")
+    except EstibaError as error:
+        assert "a file" in error.message
+
+
+# --- Debian packages --------------------------------------------------------------------------------------------------------
+
+
+def package(*members: tuple[bytes, bytes]) -> bytes:
+    data = b"!<arch>\n"
+    for name, content in ((b"debian-binary", b"2.0\n"), *members):
+        data += name.ljust(16) + b"0           0     0     100644  " + b"%d" % len(content) + b" " * (10 - len(b"%d" % len(content))) + b"`\n"
+        data += content + b"\n" * (len(content) % 2)
+    return data
+
+
+FOLDER = b"./usr/lib/uml/modules/6.1.2-test/"
+FILES = (
+    member(b"./usr/bin/linux.uml", UML)
+    + member(FOLDER + b"modules.dep", b"kernel/a/overlay.ko: kernel/b/second.ko kernel/b/first-one.ko\nkernel/c/other.ko:\nkernel/b/second.ko:\n")
+    + b"".join(member(FOLDER + b"kernel/" + name, name) for name in (b"a/overlay.ko", b"b/second.ko", b"b/first-one.ko", b"c/other.ko"))
+    + END
+)
+
+
+def test_package_of_user_mode_linux() -> None:
+    data = package((b"control.tar.xz", b"x"), (b"data.tar.xz", lzma.compress(FILES)))
+    assert is_package(data)
+    assert not is_package(UML)
+    program, modules = user_mode_linux(data, "a package")
+    assert program == UML
+    assert modules == [("first_one", b"b/first-one.ko"), ("second", b"b/second.ko"), ("overlay", b"a/overlay.ko")]
+
+
+def test_packages_that_will_not_do() -> None:
+    whole = package((b"data.tar.gz", gzip.compress(member(b"./usr/bin/true", b"x") + END)))
+    with pytest.raises(InvalidArgument, match="holds no User-Mode Linux"):
+        user_mode_linux(whole, "a package")
+    with pytest.raises(DataLoss, match="cut short"):
+        user_mode_linux(whole[:-20], "a package")
+    with pytest.raises(DataLoss, match="damaged"):
+        user_mode_linux(whole[:72] + b"x" * 70 + whole[142:], "a package")
+
+
+def test_modules_that_are_built_in_are_not_asked_for() -> None:
+    assert wanted_modules("kernel/x.ko:\n", lambda path: b"content") == []
+    assert wanted_modules("fs/overlay.ko: fs/gone.ko\n", {"fs/overlay.ko": b"o"}.get) == [("overlay", b"o")]
