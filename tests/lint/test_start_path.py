@@ -62,6 +62,15 @@ def test_run_imports_nothing_heavy(estiba: Command, environment: dict[str, str])
     assert foreign(modules) == set()
 
 
+@pytest.mark.parametrize("words", [["ps", "-q"], ["ps", "-aq"]])
+def test_ps_imports_nothing_heavy(words: list[str], estiba: Command, environment: dict[str, str]) -> None:
+    estiba("create", "hello")
+    modules, done = imported_by(*words, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "estiba.engine.ps" in modules
+    assert foreign(modules) == set()
+
+
 @pytest.mark.parametrize("module", ["re", "json", "typing"])
 def test_list_can_fail(module: str, environment: dict[str, str]) -> None:
     done = subprocess.run(

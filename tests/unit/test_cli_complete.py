@@ -56,7 +56,7 @@ def test_candidates(line: str, found: list[str]) -> None:
 
 
 def test_hidden_flags_are_not_offered() -> None:
-    assert "--isolation" not in words("estiba run --")
+    assert "--cpu-count" not in words("estiba run --")
     assert "--help" in words("estiba run --")
     assert "__complete" not in words("estiba ")
 

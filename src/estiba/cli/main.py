@@ -46,7 +46,34 @@ VERBS: dict[str, str | dict[str, str]] = {
     "doctor": "doctor",
     "version": "version",
     "completion": "completion",
-    "container": {"run": "run", "attach": "attach", "logs": "logs"},
+    "create": "create",
+    "start": "start",
+    "stop": "stop",
+    "restart": "restart",
+    "kill": "kill",
+    "rm": "rm",
+    "wait": "wait",
+    "rename": "rename",
+    "ps": "ps",
+    "container": {
+        "run": "run",
+        "attach": "attach",
+        "logs": "logs",
+        "create": "create",
+        "start": "start",
+        "stop": "stop",
+        "restart": "restart",
+        "kill": "kill",
+        "rm": "rm",
+        "wait": "wait",
+        "rename": "rename",
+        "remove": "rm",
+        "ls": "ps",
+        "list": "ps",
+        "ps": "ps",
+        "inspect": "inspect",
+        "prune": "container_prune",
+    },
     "image": {
         "ls": "images",
         "list": "images",
@@ -79,10 +106,9 @@ VERBS: dict[str, str | dict[str, str]] = {
 
 # Docker's words for what is not here yet: answered by one line, not taken for a typing error.
 _NOT_YET = {
-    "": "build builder buildx commit compose cp create diff events exec export kill manifest network pause plugin port ps "
-    "rename restart rm search start stats stop top unpause update volume wait",
-    "container": "commit cp create diff exec export inspect kill list ls pause port prune ps rename restart rm start stats "
-    "stop top unpause update wait",
+    "": "build builder buildx commit compose cp diff events exec export manifest network pause plugin port search stats top unpause update "
+    "volume",
+    "container": "commit cp diff exec export pause port stats top unpause update",
     "image": "build",
 }
 

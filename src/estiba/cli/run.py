@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from estiba.cli.progress import Quiet
 
 _NO_NETWORK = "a container has no network yet; --network host uses the host's"
-_NO_HEALTH = "health checks come with detached containers"
+_NO_HEALTH = "there are no health checks yet"
 _NO_LIMIT = "this limit is not offered"
 _WINDOWS = "it is a flag for Windows"
 _RESTART = ("no", "always", "on-failure", "unless-stopped")
 
 _CONTAINER = (
     Flag("cidfile", "Write the container's id to this file", value="file", complete="file"),
-    switch("detach", "Run in the background", short="d", refused="detached containers come later"),
+    switch("detach", "Run in the background and print the container's id", short="d"),
     Flag("detach-keys", "Keys that detach the terminal", value="keys"),
     switch("dry-run", "Print the OCI runtime spec and the plan, and run nothing"),
     switch("explain", "Print what was done, step by step, with the milliseconds of each"),
@@ -162,7 +162,7 @@ def _check_restart(policy: str) -> None:
     if kind not in ("", *_RESTART):
         raise InvalidArgument(f"cannot use --restart {policy!r}: unknown policy", hint="valid values: " + ", ".join(_RESTART))
     if kind not in ("", "no"):
-        raise errors.NotImplemented(f"cannot use --restart {policy}: detached containers come later")
+        raise errors.NotImplemented(f"cannot use --restart {policy}: containers are not restarted by themselves yet")
 
 
 def _run(context: Context, found: Invocation) -> int:
@@ -178,26 +178,28 @@ def _run(context: Context, found: Invocation) -> int:
     return run(context.store, context.settings, options, progress=progress, write=output.write)
 
 
+SECTIONS = {
+    "Container": _CONTAINER,
+    "Image": _IMAGE,
+    "Process": _PROCESS,
+    "Files": _FILES,
+    "Isolation": _ISOLATION,
+    "Resources": _RESOURCES,
+    "Network": _NETWORK,
+    "Other": _OTHERS,
+}
 COMMAND = Command(
     "run",
     "Create and run a container from an image",
     _run,
     usage="IMAGE [COMMAND] [ARG...]",
-    sections={
-        "Container": _CONTAINER,
-        "Image": _IMAGE,
-        "Process": _PROCESS,
-        "Files": _FILES,
-        "Isolation": _ISOLATION,
-        "Resources": _RESOURCES,
-        "Network": _NETWORK,
-        "Other": _OTHERS,
-    },
+    sections=SECTIONS,
     about="""The exit code is the program's own, or 128+n when signal n ended it; 127 when the program is not in the image, 126
     when it cannot be executed, 125 when the container could not be made.""",
     examples=[
         ("estiba run hello", "the built-in image"),
         ("estiba run --rm -it alpine sh", "a shell"),
+        ("estiba run -d --name web app", "in the background; estiba ps, logs, stop, rm"),
         ("estiba run --rm -v $PWD:/src -w /src alpine ls -l", "work on a folder of the host"),
         ("estiba run --rm --with busybox-tools app sh", "an image without a shell, with the tools of another"),
         ("estiba run --explain hello", "what was done, and how long each step took"),

@@ -11,11 +11,13 @@ import os
 
 from estiba.engine import records
 from estiba.errors import Conflict, NotFound
-from estiba.oci.strict_json import as_dict, get_bool, get_dict, get_int, get_list, get_str, get_str_map, loads
+from estiba.linux.locks import Lock
+from estiba.oci.strict_json import as_dict, get_bool, get_dict, get_int, get_list, get_str, get_str_list, get_str_map, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from estiba.config.settings import Settings
     from estiba.store.layout import Store
@@ -24,10 +26,16 @@ _STATE_LIMIT = 4 * 1024 * 1024
 
 
 class Container:
-    """One container. `status` is created, running or exited; `exit_code` is None until it exited."""
+    """One container, as its folder says it is at this moment.
+
+    `status` is created, running or exited. `exit_code` is None until it exited; `started` and `finished` are nanoseconds since 1970,
+    0 for never; `pid` is 0 unless it runs, and `pid_started` its start time, which makes it a name for good; `oom` tells that the
+    kernel killed a process of it for want of memory.
+    """
 
     __slots__ = (
-        "created", "exit_code", "folder", "id", "interactive", "labels", "log", "name", "pid", "reference", "remove", "status", "volumes",
+        "command", "created", "exit_code", "finished", "folder", "id", "image", "interactive", "labels", "layers", "log", "name",
+        "oom", "options", "pid", "pid_started", "platform", "reference", "remove", "started", "status", "stop_timeout", "volumes",
     )  # fmt: skip
 
     def __init__(self, folder: str, state: dict[str, object]) -> None:
@@ -37,39 +45,89 @@ class Container:
         self.name = get_str(state, "name", what)
         self.created = get_int(state, "created", what)
         self.reference = get_str(state, "reference", what)
+        self.image = get_str(state, "image", what, "")
+        self.layers = get_str_list(state, "layers", what)
+        self.command = get_str_list(state, "command", what)
+        self.platform = get_str(state, "platform", what, "")
         self.remove = get_bool(state, "remove", what)
         self.volumes = [as_dict(entry, what) for entry in get_list(state, "volumes", what, [])]
         self.interactive = get_bool(state, "interactive", what, False)
         self.labels = get_str_map(state, "labels", what)
         self.log = get_dict(state, "log", what, {})
-        self.pid = 0
+        self.options = get_dict(state, "options", what, {})
+        timeout = state.get("stop_timeout")
+        self.stop_timeout = timeout if type(timeout) is int else None
+        self.pid, self.pid_started = 0, ""
+        self.started = self.finished = 0
         self.exit_code: int | None = None
+        self.oom = False
         self.status = "created"
-        self._read_status()
+        self.refresh()
 
-    def spec(self) -> dict[str, object]:
+    def spec(self) -> dict[str, Any]:
         """The container's OCI runtime spec, from its config.json."""
-        return _read_json(f"{self.folder}/config.json")
+        return read_json(f"{self.folder}/config.json")
 
-    def _read_status(self) -> None:
+    def refresh(self) -> None:
+        """Reads the status file again (helper/PROTOCOL.md). One that is gone says nothing new."""
         try:
-            with open(f"{self.folder}/status", encoding="utf-8") as file:
+            with open(f"{self.folder}/status", encoding="utf-8", errors="replace") as file:
                 lines = [line.split() for line in file]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for words in lines:
-            if words[:1] == ["running"]:
-                self.status, self.pid = "running", int(words[1])
-            elif words[:1] == ["exited"]:
+            if words[:1] == ["running"] and len(words) >= 4:
+                self.status, self.pid, self.pid_started, self.started = "running", int(words[1]), words[2], int(words[3])
+            elif words[:1] == ["exited"] and len(words) >= 5:
                 self.status, self.exit_code, self.pid = "exited", int(words[1]), 0
+                self.finished, self.oom = int(words[3]), words[4] == "1"
         if self.status == "running" and records.is_dead(records.Record(self.id, self.folder)):
             # Keeper and monitor were killed, or the machine was: nobody could write the code (as Docker after a reboot).
             self.status, self.exit_code, self.pid = "exited", 255, 0
+
+    def pidfd(self) -> int | None:
+        """A descriptor of the program that runs, None when it does not (any more).
+
+        The number may belong to another process by now: the start time, looked at while the descriptor holds the process, tells.
+        """
+        if not self.pid:
+            return None
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return None
+        if records.start_time(self.pid) != self.pid_started:
+            os.close(descriptor)
+            return None
+        return descriptor
 
 
 def list_containers(store: Store) -> list[Container]:
     """Returns the containers of the store, oldest first. A folder without state.json is one that is just being made."""
     return sorted(_all(store), key=lambda container: container.created)
+
+
+def list_running(store: Store, settings: Settings) -> list[Container]:
+    """The containers that run, oldest first. Only those that hold something on this machine are looked at, however many there are."""
+    try:
+        names = os.listdir(records.live_folder(settings))
+    except FileNotFoundError:
+        return []
+    found = [container for name in names if (container := _read(store, name)) is not None and container.status == "running"]
+    return sorted(found, key=lambda container: container.created)
+
+
+def lock(container: Container) -> Lock:
+    """The lock of verbs that change a container; whoever has it looks at the container again."""
+    return Lock(f"{container.folder}/lock", what=f"container {container.name}", kind="container")
+
+
+def again(store: Store, container: Container) -> Container:
+    """The container as it is now. Raises NotFound when it was removed meanwhile."""
+    found = _read(store, container.id)
+    if found is None:
+        raise NotFound(f"cannot find container {container.name!r}: it has just been removed")
+    return found
 
 
 def _all(store: Store) -> Iterator[Container]:
@@ -82,12 +140,13 @@ def _all(store: Store) -> Iterator[Container]:
 def _read(store: Store, container_id: str) -> Container | None:
     folder = f"{store.containers}/{container_id}"
     try:
-        return Container(folder, _read_json(f"{folder}/state.json"))
+        return Container(folder, read_json(f"{folder}/state.json"))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _read_json(path: str) -> dict[str, object]:
+def read_json(path: str) -> dict[str, Any]:
+    """Reads a JSON object of a container's folder. Raises FileNotFoundError, DataLoss."""
     with open(path, "rb") as file:
         data = file.read(_STATE_LIMIT + 1)
     return as_dict(loads(data, what=path, limit=_STATE_LIMIT, raw_bytes=True), path)
@@ -117,19 +176,3 @@ def _id_of_name(store: Store, name: str) -> str | None:
         return os.readlink(f"{store.names}/{name}")
     except (FileNotFoundError, OSError):
         return None
-
-
-def remove(store: Store, settings: Settings, text: str) -> str:
-    """Removes a container that is not running, and returns its id.
-
-    Raises NotFound, and Conflict while it runs.
-    """
-    from estiba.store import layers
-
-    container = find(store, text)
-    if container.status == "running":
-        raise Conflict(f"cannot remove container {container.id[:12]}: it is running", hint="stop it first")
-    os.rename(container.folder, f"{store.trash}/{container.id}")
-    records.unlink_if(f"{store.names}/{container.name}", container.id)
-    layers.empty_trash(store, settings)
-    return container.id

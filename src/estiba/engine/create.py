@@ -12,50 +12,23 @@ import fcntl
 import os
 import time
 
-from estiba.engine import container_files, records
-from estiba.engine.binder import Binder
-from estiba.errors import AlreadyExists, CommandNotFound, DataLoss, EstibaError, FailedPrecondition
-from estiba.linux import cgroup, facts, idmap
-from estiba.oci.digest import hex_of
+from estiba.engine import container_files, records, stored_options
+from estiba.engine.launching import Launching, take_back, unique
+from estiba.errors import AlreadyExists
 from estiba.oci.strict_json import dumps
-from estiba.runtime.compile import Bindings
 from estiba.runtime.options import MountRequest
-from estiba.runtime.spec import build_spec, mappings
-from estiba.store.layer_ids import highest_id
+from estiba.runtime.spec import build_spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from estiba.config.settings import Settings
+    from estiba.engine.launching import Created
     from estiba.engine.machines import Machine
     from estiba.engine.resolve import Stack
-    from estiba.linux.facts import HostFacts
-    from estiba.linux.idmap import IdMaps
-    from estiba.oci.digest import DiffID
-    from estiba.plan.ops import Op
     from estiba.runtime.options import RunOptions
     from estiba.store.layout import Store
-
-
-class Created:
-    """A container that can be launched: its `id`, `folder`, `spec`, the `plan`, the `record`, and the `binder` with its `bindings`."""
-
-    __slots__ = ("binder", "bindings", "folder", "id", "plan", "record", "spec")
-
-    def __init__(self, record: records.Record, spec: dict[str, Any], binder: Binder, plan: list[Op]) -> None:
-        self.id = record.id
-        self.folder = record.folder
-        self.record = record
-        self.spec = spec
-        self.binder = binder
-        self.bindings = binder.bindings
-        self.plan = plan
-
-    @property
-    def descriptors(self) -> list[int]:
-        """The descriptors that the plan's slots name."""
-        return [slot.descriptor for slot in self.bindings.slots]
 
 
 def create(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> Created:
@@ -67,11 +40,21 @@ def create(store: Store, settings: Settings, options: RunOptions, stack: Stack) 
     draft = Draft(store, settings, options, stack)
     try:
         draft.make()
-        plan = draft.binder.plan()
+        return draft.created()
     except BaseException:
         draft.undo()
         raise
-    return Created(draft.record, draft.spec, draft.binder, plan)
+
+
+def create_stopped(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> str:
+    """Makes the container as `create` does, but for what only a running one needs; `start` runs it. Returns its id."""
+    draft = Draft(store, settings, options, stack)
+    try:
+        draft.keep()
+    except BaseException:
+        draft.undo()
+        raise
+    return draft.record.id
 
 
 def describe(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> Created:
@@ -79,57 +62,26 @@ def describe(store: Store, settings: Settings, options: RunOptions, stack: Stack
     draft = Draft(store, settings, options, stack, dry=True)
     draft.binder.open_sources()
     draft.binder.bind(-1)
-    return Created(draft.record, draft.spec, draft.binder, draft.binder.plan())
+    return draft.created()
 
 
-class Draft:
-    """A container on its way. `dry` opens nothing and makes nothing."""
+class Draft(Launching):
+    """A new container on its way."""
 
     def __init__(self, store: Store, settings: Settings, options: RunOptions, stack: Stack, *, dry: bool = False) -> None:
-        self.store = store
-        self.settings = settings
-        self.options = options
+        super().__init__(store, settings, options, _new_record(store, options), dry=dry)
         self.stack = stack
-        self.dry = dry
-        self.record = _new_record(store, options)
-        self._layer_maps = idmap.layer_maps(settings)
-        self.record.slot = self._free_slot()
         _complete(options, self.record, store, stack)
-        self.facts = self._facts()
-        _check_store(self.facts, settings)
-        self.machine = _machine(self) if options.isolation != "container" else None
+        self.gather()
+        self.machine = self._machine() if options.isolation != "container" else None
         self.spec = build_spec(stack.config, options, self.machine.facts if self.machine else self.facts)
-        self.layers = _unique(stack.layers)
-        lowers = _lowers(store, stack, self.spec, self.facts.maps)
-        if "devices" in self.spec["linux"]["resources"]:
-            from estiba.engine.devices import complete_rules
+        self.layers = unique(stack.layers)
+        self.settle(stack.reference, stack.platform.architecture)
 
-            complete_rules(self.spec["linux"]["resources"]["devices"])
-        resources = self.machine.resources(self.spec, self.facts) if self.machine else self.spec["linux"]["resources"]
-        self.groups = self.facts.cgroups.groups(self.record.id, resources)
-        self.record.cgroups = [group.path for group in self.groups]
-        self.bindings = Bindings(self.facts.maps)
-        self.bindings.lowers = lowers
-        self.bindings.seccomp = _filter(options, self.spec, stack)
-        self.binder = self._binder()
-        self._status = -1
+    def _machine(self) -> Machine:
+        from estiba.engine.machines import Machine
 
-    def _binder(self) -> Binder:
-        if self.machine is None:
-            return Binder(self.bindings, self.record, self.spec, self.store, self.settings, self.options, self.facts, dry=self.dry)
-        from estiba.engine.machines import MachineBinder
-
-        return MachineBinder(self, self.machine)
-
-    def _free_slot(self) -> int | None:
-        if self.options.userns == "host" or self._layer_maps.kind != "root-range":
-            return None
-        return records.ranges(self.settings).free_slot(self.record.id)
-
-    def _facts(self) -> HostFacts:
-        slot = self.record.slot
-        maps = self._layer_maps if slot is None else idmap.range_maps(records.ranges(self.settings).base(slot))
-        return facts.gather(self.settings, maps, every_device=self.options.privileged)
+        return Machine(self)
 
     # --- making -----------------------------------------------------------------------------------------------------------
 
@@ -137,34 +89,38 @@ class Draft:
         """Makes everything, in the order of the record's lines."""
         self.binder.open_sources()
         self.record.write(self.settings)
-        self._take_range()
+        self.take_range()
         self._take_name()
         self._make_folder()
-        self.binder.bind(self._status, [cgroup.make(group) for group in self.groups])
+        self.bind()
 
-    def _take_range(self) -> None:
-        slot = self.record.slot
-        if slot is None:
-            return
-        ranges = records.ranges(self.settings)
-        while not ranges.take(slot, self.record.id):
-            slot = ranges.free_slot(self.record.id, after=slot)
-            self.record.slot = slot
-            self.record.write(self.settings)
-            maps = idmap.range_maps(ranges.base(slot))
-            self.facts.maps = self.bindings.maps = maps
-            if self.machine is None:
-                self.spec["linux"] |= mappings(maps)
+    def keep(self) -> None:
+        """Makes what stays on the disk, and nothing that runs: ranges and control groups are for `start`."""
+        self.binder.open_sources()
+        self.record.slot, self.record.cgroups, self.record.remove = None, [], False
+        self.record.write(self.settings)
+        self._take_name()
+        self._make_folder()
+        self.close()
+        records.forget(self.settings, self.record.id)
 
     def _take_name(self) -> None:
         try:
             os.symlink(self.record.id, self.record.name)
         except FileExistsError:
             holder = os.readlink(self.record.name)
+            if self._is_stale(holder):
+                records.unlink_if(self.record.name, holder)
+                self._take_name()
+                return
             raise AlreadyExists(
                 f"cannot create container {self.options.name}: the name is in use by container {holder[:12]}",
                 hint="choose another --name, or remove that container",
             ) from None
+
+    def _is_stale(self, holder: str) -> bool:
+        """A name that nothing stands behind any more: a container that was renamed while it ran, and went with its run."""
+        return not (os.path.exists(f"{self.store.containers}/{holder}") or records.read(self.settings, holder))
 
     def _make_folder(self) -> None:
         folder = self.record.folder
@@ -195,26 +151,14 @@ class Draft:
             "stop_timeout": self.options.stop_timeout,
             "interactive": self.options.interactive,
             "log": self.options.log.state(),
+            "platform": self.stack.platform.text,
+            "options": stored_options.state(self.options),
         }
 
     def undo(self) -> None:
         """Takes back what was made so far; the errors of that are not the caller's error."""
-        descriptors = {slot.descriptor for slot in self.bindings.slots} | ({self._status} if self._status >= 0 else set())
-        for descriptor in descriptors:
-            os.close(descriptor)
-        take_back(self.store, self.settings, self.record)
-
-
-def take_back(store: Store, settings: Settings, record: records.Record) -> None:
-    """Removes a container that never ran, its folder too: without a record no sweep would empty the trash."""
-    from estiba.store.layers import empty_trash
-
-    record.remove = True
-    records.release(settings, record)
-    try:
-        empty_trash(store, settings)
-    except EstibaError:
-        return  # the caller's own error is the one to tell
+        self.close()
+        take_back(self.store, self.settings, self.record, new=True)
 
 
 def _new_record(store: Store, options: RunOptions) -> records.Record:
@@ -255,68 +199,6 @@ def _complete_volumes(options: RunOptions, record: records.Record, stack: Stack)
     own = [mount for mount in options.mounts if mount.type == "volume"]
     for number, mount in enumerate(own):
         mount.source = f"{record.folder}/volumes/{number}"
-
-
-def _check_store(machine: HostFacts, settings: Settings) -> None:
-    """Overlayfs takes no upper folder on overlayfs: the usual case is an engine inside a container."""
-    if machine.store_type == "overlay":
-        raise FailedPrecondition(
-            f"cannot run a container: the store {settings.root} is on overlayfs, which cannot hold a container's changes",
-            hint="choose a folder on a volume or a tmpfs with --root or ESTIBA_ROOT",
-        )
-
-
-def _machine(draft: Draft) -> Machine:
-    from estiba.engine.machines import Machine
-
-    return Machine(draft)
-
-
-def _lowers(store: Store, stack: Stack, spec: dict[str, Any], maps: IdMaps) -> list[str]:
-    """Returns the layers beneath the store's layers folder, topmost first.
-
-    Raises CommandNotFound for an image without layers, DataLoss for a layer that is not there, FailedPrecondition for one with files
-    of owners that the container does not have.
-    """
-    if not stack.layers:
-        program = spec["process"]["args"][0]
-        raise CommandNotFound(f"cannot execute {program}: the image {stack.reference} has no layers")
-    room = sum(int(line.split(" ")[2]) for line in maps.uid_map)
-    lowers = []
-    for diff_id in _unique(stack.layers):
-        highest = highest_id(store, diff_id)
-        if highest is None:
-            raise DataLoss(f"cannot run {stack.reference}: layer {diff_id} is missing from the store", hint="estiba system check --repair")
-        if highest >= room and maps.kind != "single" and "uidMappings" in spec["linux"]:
-            from estiba.engine.bind_errors import cannot_map
-
-            raise cannot_map(store, diff_id, stack.reference, room)
-        lowers.append(f"{hex_of(diff_id)}/fs")
-    lowers.reverse()
-    return lowers
-
-
-def _unique(layers: list[DiffID]) -> list[DiffID]:
-    if len(set(layers)) == len(layers):
-        return layers
-    from estiba.engine.stack_configs import unique_layers
-
-    return unique_layers(layers)
-
-
-def _filter(options: RunOptions, spec: dict[str, Any], stack: Stack) -> bytes | None:
-    if options.privileged or options.seccomp == "unconfined":
-        return None
-    from estiba.runtime import capabilities, seccomp_default
-
-    machine = os.uname().machine
-    held = spec["process"]["capabilities"]["bounding"]
-    small = set(held) <= set(capabilities.DEFAULT)
-    if options.seccomp is None and small and stack.platform.architecture != "386" and machine in seccomp_default.FILTERS:
-        return seccomp_default.FILTERS[machine]
-    from estiba.engine.seccomp_filter import compile_filter
-
-    return compile_filter(options.seccomp, machine, held, with_i386=stack.platform.architecture == "386")
 
 
 def _volume(mount: Any) -> dict[str, object]:

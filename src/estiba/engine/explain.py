@@ -8,13 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 from estiba.engine import records
-from estiba.engine.create import Created, create
+from estiba.engine.create import create
 from estiba.engine.resolve import resolve
 from estiba.oci.strict_json import dumps
 from estiba.plan.encode import describe
 
 if TYPE_CHECKING:
     from estiba.config.settings import Settings
+    from estiba.engine.launching import Created
     from estiba.engine.missing_image import ProgressMaker
     from estiba.runtime.options import RunOptions
     from estiba.store.layout import Store

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from estiba.engine.create import Draft
+    from estiba.engine.launching import Launching
     from estiba.linux.facts import HostFacts
     from estiba.plan.ops import Op
     from estiba.runtime.options import RunOptions
@@ -45,7 +45,7 @@ class Machine:
     `kernel` it runs on, `memory` of its guest in bytes, `facts` of the guest for the container's spec.
     """
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Launching) -> None:
         refuse(draft.options)
         self.kernel = kernels.choose(draft.store, draft.settings, draft.options.kernel, draft.options.isolation)
         self.memory = draft.options.memory or DEFAULT_MEMORY
@@ -79,7 +79,7 @@ def refuse(options: RunOptions) -> None:
 class MachineBinder(Binder):
     """Opens what the jail's plan names, and makes both plans. Its `spec` is the container's."""
 
-    def __init__(self, draft: Draft, machine: Machine) -> None:
+    def __init__(self, draft: Launching, machine: Machine) -> None:
         super().__init__(draft.bindings, draft.record, draft.spec, draft.store, draft.settings, draft.options, draft.facts, dry=draft.dry)
         self._machine = machine
         self._layers = draft.layers

@@ -11,7 +11,9 @@ from estiba.config.settings import Settings
 from estiba.engine import containers as ended
 from estiba.engine.df import tree_size
 from estiba.engine.image_filters import image_filter
+from estiba.engine.ps_filters import prune_filter
 from estiba.engine.rmi import Removed, collected
+from estiba.engine.stop import remove
 from estiba.engine.units import human_size
 from estiba.errors import Conflict, NotFound
 from estiba.store import gc, images
@@ -56,16 +58,20 @@ def prune(store: Store, *, all: bool = False, filters: Sequence[str] = ()) -> Pr
     return Pruned(removed + collected(freed), freed.size)
 
 
-def prune_containers(store: Store, settings: Settings) -> Pruned:
-    """Removes the containers that have ended, with what they wrote. Raises DataLoss when a container's state cannot be read."""
+def prune_containers(store: Store, settings: Settings, filters: Sequence[str] = ()) -> Pruned:
+    """Removes the containers that have ended or never ran, with what they wrote.
+
+    Parameters: `filters`: `until=`, `label=`, `label!=`. Raises InvalidArgument, DataLoss when a container's state cannot be read.
+    """
     removed, freed = [], 0
+    accept = prune_filter(filters)
     for container in ended.list_containers(store):
-        if container.status != "exited":
+        if container.status not in ("exited", "created") or not accept(container):
             continue
         size = tree_size(container.folder)
         try:
-            removed.append(Removed("Deleted", ended.remove(store, settings, container.id)))
-        except NotFound:  # another command was faster
+            removed.append(Removed("Deleted", remove(store, settings, container.id)))
+        except (NotFound, Conflict):  # another command was faster, or has just started it
             continue
         freed += size
     return Pruned(removed, freed)

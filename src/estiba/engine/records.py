@@ -226,6 +226,11 @@ def _unlink(path: str) -> None:
         return
 
 
+def forget(settings: Settings, container_id: str) -> None:
+    """Removes the record of a container that holds nothing on this machine any more."""
+    _unlink(f"{live_folder(settings)}/{container_id}")
+
+
 def sweep(settings: Settings, limit: int | None = None) -> list[str]:
     """Releases what dead containers hold; looks at `limit` records at most. Returns the ids of those released."""
     try:

@@ -7,7 +7,8 @@ import sys
 from time import time
 
 from estiba.engine import records
-from estiba.engine.create import create, describe, take_back
+from estiba.engine.create import create, describe
+from estiba.engine.launching import take_back
 from estiba.engine.resolve import foreign_note, resolve
 from estiba.errors import AlreadyExists, NotImplemented, PermissionDenied
 from estiba.runtime.launch import Launch
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiba.config.settings import Settings
-    from estiba.engine.create import Created
+    from estiba.engine.launching import Created
     from estiba.engine.missing_image import ProgressMaker
     from estiba.engine.resolve import Stack
     from estiba.runtime.options import RunOptions
@@ -62,8 +63,26 @@ def run(
         created = create(store, settings, options, stack)
     if created.bindings.maps.kind == "single":
         sys.stderr.write(_SINGLE_ID)
+    if options.detach:
+        return _detach(store, settings, options, created, write or sys.stdout.write)
     launch = prepare(store, settings, options, created)
     return wait(settings, created, launch) if stay else launch.exec()
+
+
+def _detach(store: Store, settings: Settings, options: RunOptions, created: Created, write: Callable[[str], object]) -> int:
+    """--detach: the id is said when the program was executed, and the container goes on alone."""
+    from estiba.engine.start import spawn
+
+    try:
+        if options.cidfile:
+            write_cidfile(options.cidfile, created.id)
+    except BaseException:
+        _give_up(store, settings, created)
+        raise
+    created.bindings.attached = False
+    spawn(settings, created)
+    write(created.id + "\n")
+    return 0
 
 
 def wait(settings: Settings, created: Created, launch: Launch) -> int:
@@ -97,8 +116,6 @@ def _is_abandoned(trash: str) -> bool:
 def _refuse(options: RunOptions) -> None:
     if options.publish:
         raise NotImplemented("cannot publish ports: a container has no network yet", hint="use --network host")
-    if options.detach:
-        raise NotImplemented("cannot run in the background: detached containers come later")
 
 
 def tell(stack: Stack, settings: Settings, options: RunOptions) -> None:
@@ -115,16 +132,20 @@ def prepare(store: Store, settings: Settings, options: RunOptions, created: Crea
     try:
         launch = Launch(settings, created.plan, created.descriptors)
         if options.cidfile:
-            _write_cidfile(options.cidfile, created.id)
+            write_cidfile(options.cidfile, created.id)
     except BaseException:
-        for descriptor in created.descriptors:
-            os.close(descriptor)
-        take_back(store, settings, created.record)
+        _give_up(store, settings, created)
         raise
     return launch
 
 
-def _write_cidfile(path: str, container_id: str) -> None:
+def _give_up(store: Store, settings: Settings, created: Created) -> None:
+    for descriptor in created.descriptors:
+        os.close(descriptor)
+    take_back(store, settings, created.record, new=True)
+
+
+def write_cidfile(path: str, container_id: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except FileExistsError:

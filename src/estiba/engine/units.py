@@ -1,45 +1,18 @@
-"""Sizes and times in Docker's words (github.com/docker/go-units), and the times of OCI documents (RFC 3339)."""
+"""Times in Docker's words, and those of OCI documents (RFC 3339); sizes and lengths of time are in `words`."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
 
-_SIZES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+from estiba.engine.words import human_duration, human_size
+
 _RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 UNKNOWN = "N/A"
 
-
-def human_size(size: int, precision: int = 3) -> str:
-    """Bytes in decimal units with `precision` significant digits: 7_804_000 is `7.8MB`."""
-    value, unit = float(size), 0
-    while value >= 1000 and unit < len(_SIZES) - 1:
-        value, unit = value / 1000, unit + 1
-    text = f"{value:.{precision}g}"
-    return (f"{value:.0f}" if "e" in text else text) + _SIZES[unit]
-
-
-def human_duration(seconds: float) -> str:
-    """A length of time as `2 weeks`, by go-units' thresholds. Negative lengths count as none."""
-    whole = int(seconds)
-    minutes, hours = whole // 60, int(seconds / 3600 + 0.5)
-    for limit, text in (
-        (whole < 1, "Less than a second"),
-        (whole == 1, "1 second"),
-        (whole < 60, f"{whole} seconds"),
-        (minutes == 1, "About a minute"),
-        (minutes < 60, f"{minutes} minutes"),
-        (hours == 1, "About an hour"),
-        (hours < 48, f"{hours} hours"),
-        (hours < 24 * 7 * 2, f"{hours // 24} days"),
-        (hours < 24 * 30 * 2, f"{hours // 24 // 7} weeks"),
-        (hours < 24 * 365 * 2, f"{hours // 24 // 30} months"),
-    ):
-        if limit:
-            return text
-    return f"{int(seconds / 3600) // 24 // 365} years"
+__all__ = ["UNKNOWN", "created_at", "created_since", "format_time", "human_duration", "human_size", "parse_moment", "parse_time"]
 
 
 def parse_time(text: object) -> datetime | None:

@@ -1,0 +1,43 @@
+"""What verbs with several containers share: each is tried, the name is printed as Docker does, failures are told at the end."""
+
+from __future__ import annotations
+
+from estiba.cli import output
+from estiba.errors import EstibaError, InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def each(names: Sequence[str], act: Callable[[str], object], *, show: bool = True) -> int:
+    """Calls `act` with every name; the exit code is that of the worst failure, 0 for none."""
+    failures: list[EstibaError] = []
+    for name in names:
+        try:
+            result = act(name)
+        except EstibaError as error:
+            failures.append(error)
+            continue
+        if show:
+            output.lines([name if not isinstance(result, int) or isinstance(result, bool) else str(result)])
+    return output.failures(failures)
+
+
+def seconds(text: str, flag: str) -> int | None:
+    """The value of a flag in whole seconds, -1 for ever; None when it is not given. Raises InvalidArgument."""
+    if not text:
+        return None
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 10) or (text[0] == "-" and text != "-1"):
+        raise InvalidArgument(f"cannot use --{flag} {text!r}: it is not a number of seconds, nor -1")
+    return int(text)
+
+
+def signal_option(text: str) -> int | None:
+    """The number of a signal's name; None when it is not given. Raises InvalidArgument."""
+    if not text:
+        return None
+    from estiba.runtime.parse_options import signal_number
+
+    return signal_number(text, "--signal")

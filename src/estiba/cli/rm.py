@@ -1,0 +1,48 @@
+"""``estiba rm``: remove containers."""
+
+from __future__ import annotations
+
+from estiba.cli.arguments import Command, switch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.cli.arguments import Invocation
+    from estiba.cli.context import Context
+
+
+def _run(context: Context, found: Invocation) -> int:
+    from estiba.cli.each import each
+    from estiba.engine.stop import remove
+    from estiba.errors import NotFound
+
+    force = found.switch("force")
+
+    def act(name: str) -> str:
+        try:
+            return remove(context.store, context.settings, name, force=force)
+        except NotFound:
+            if force:  # as Docker: what is not there needs no removal
+                return name
+            raise
+
+    return each(found.arguments, act)
+
+
+COMMAND = Command(
+    "rm",
+    "Remove containers",
+    _run,
+    usage="CONTAINER [CONTAINER...]",
+    sections={
+        "Options": [
+            switch("force", "Kill one that runs first; no failure for one that is not there", short="f"),
+            switch("link", "", short="l", refused="containers are not linked"),
+            switch("volumes", "The folders of VOLUME, which go in any case", short="v"),
+        ]
+    },
+    examples=[("estiba rm job", "one that has ended"), ("estiba rm -f web", "one that runs, too")],
+    aliases=("container rm", "container remove"),
+    least=1,
+    most=None,
+    complete="container",
+)

@@ -1,0 +1,43 @@
+"""``estiba start``: run containers that were created or have ended."""
+
+from __future__ import annotations
+
+from estiba.cli.arguments import Command, Flag, switch
+from estiba.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.cli.arguments import Invocation
+    from estiba.cli.context import Context
+
+
+def _run(context: Context, found: Invocation) -> int:
+    from estiba.cli.each import each
+    from estiba.engine import start
+
+    stdin = found.switch("interactive")
+    if not (stdin or found.switch("attach")):
+        return each(found.arguments, lambda name: start.start(context.store, context.settings, name))
+    if len(found.arguments) > 1:
+        raise InvalidArgument("cannot start several containers with their streams at once")
+    return start.attached(context.store, context.settings, found.arguments[0], stdin=stdin)
+
+
+COMMAND = Command(
+    "start",
+    "Start containers",
+    _run,
+    usage="CONTAINER [CONTAINER...]",
+    sections={
+        "Options": [
+            switch("attach", "Show the output, pass signals on, exit with the program's code", short="a"),
+            Flag("detach-keys", "", ignored="ctrl-p,ctrl-q leave the container running"),
+            switch("interactive", "Pass standard input on", short="i"),
+        ]
+    },
+    examples=[("estiba start web", "in the background"), ("estiba start -a job", "and wait for its end")],
+    aliases=("container start",),
+    least=1,
+    most=None,
+    complete="container",
+)

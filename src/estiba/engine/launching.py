@@ -1,0 +1,206 @@
+"""What a container is given to run: its id range, control groups, opened files, and the plan. On the start path.
+
+`Draft` (create.py) does this for a new container, `Stored` (start.py) for one that is on the disk already.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiba.engine import records
+from estiba.engine.binder import Binder
+from estiba.errors import CommandNotFound, DataLoss, EstibaError, FailedPrecondition
+from estiba.linux import cgroup, facts, idmap
+from estiba.oci.digest import hex_of
+from estiba.runtime.compile import Bindings
+from estiba.runtime.spec import mappings
+from estiba.store.layer_ids import highest_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiba.config.settings import Settings
+    from estiba.engine.machines import Machine
+    from estiba.linux.facts import HostFacts
+    from estiba.linux.idmap import IdMaps
+    from estiba.oci.digest import DiffID
+    from estiba.plan.ops import Op
+    from estiba.runtime.options import RunOptions
+    from estiba.store.layout import Store
+
+
+class Created:
+    """A container that can be launched: its `id`, `folder`, `spec`, the `plan`, the `record`, and the `binder` with its `bindings`."""
+
+    __slots__ = ("binder", "bindings", "folder", "id", "plan", "record", "spec")
+
+    def __init__(self, record: records.Record, spec: dict[str, Any], binder: Binder, plan: list[Op]) -> None:
+        self.id = record.id
+        self.folder = record.folder
+        self.record = record
+        self.spec = spec
+        self.binder = binder
+        self.bindings = binder.bindings
+        self.plan = plan
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The descriptors that the plan's slots name."""
+        return [slot.descriptor for slot in self.bindings.slots]
+
+
+class Launching:
+    """A container on its way to run. `dry` opens nothing and makes nothing.
+
+    A subclass sets `spec`, `machine` and `layers`, then calls `settle`.
+    """
+
+    spec: dict[str, Any]
+    machine: Machine | None
+    layers: list[DiffID]
+
+    def __init__(self, store: Store, settings: Settings, options: RunOptions, record: records.Record, *, dry: bool = False) -> None:
+        self.store = store
+        self.settings = settings
+        self.options = options
+        self.record = record
+        self.dry = dry
+        self._layer_maps = idmap.layer_maps(settings)
+        record.slot = self._free_slot()
+        self._status = -1
+
+    def gather(self) -> None:
+        """Reads the facts of the host. Raises FailedPrecondition for a store that cannot hold a container's changes."""
+        slot = self.record.slot
+        maps = self._layer_maps if slot is None else idmap.range_maps(records.ranges(self.settings).base(slot))
+        self.facts: HostFacts = facts.gather(self.settings, maps, every_device=self.options.privileged)
+        _check_store(self.facts, self.settings)
+
+    def settle(self, reference: str, architecture: str) -> None:
+        """Decides what does not need anything to be made: layers, control groups, the filter."""
+        lowers = _lowers(self.store, self.layers, reference, self.spec, self.facts.maps)
+        if "devices" in self.spec["linux"]["resources"]:
+            from estiba.engine.devices import complete_rules
+
+            complete_rules(self.spec["linux"]["resources"]["devices"])
+        resources = self.machine.resources(self.spec, self.facts) if self.machine else self.spec["linux"]["resources"]
+        self.groups = self.facts.cgroups.groups(self.record.id, resources)
+        self.record.cgroups = [group.path for group in self.groups]
+        self.bindings = Bindings(self.facts.maps)
+        self.bindings.lowers = lowers
+        self.bindings.seccomp = _filter(self.options, self.spec, architecture)
+        self.binder = self._binder()
+
+    def _binder(self) -> Binder:
+        if self.machine is None:
+            return Binder(self.bindings, self.record, self.spec, self.store, self.settings, self.options, self.facts, dry=self.dry)
+        from estiba.engine.machines import MachineBinder
+
+        return MachineBinder(self, self.machine)
+
+    def _free_slot(self) -> int | None:
+        if self.options.userns == "host" or self._layer_maps.kind != "root-range":
+            return None
+        return records.ranges(self.settings).free_slot(self.record.id)
+
+    def take_range(self) -> None:
+        """Takes the id range of the record, or the next that is free."""
+        slot = self.record.slot
+        if slot is None:
+            return
+        ranges = records.ranges(self.settings)
+        while not ranges.take(slot, self.record.id):
+            slot = ranges.free_slot(self.record.id, after=slot)
+            self.record.slot = slot
+            self.record.write(self.settings)
+            maps = idmap.range_maps(ranges.base(slot))
+            self.facts.maps = self.bindings.maps = maps
+            if self.machine is None:
+                self.spec["linux"] |= mappings(maps)
+
+    def bind(self) -> None:
+        """Makes the control groups and opens what the plan names."""
+        self.binder.bind(self._status, [cgroup.make(group) for group in self.groups])
+
+    def created(self) -> Created:
+        """The result: the plan of what was bound."""
+        return Created(self.record, self.spec, self.binder, self.binder.plan())
+
+    def close(self) -> None:
+        """Closes what was opened so far."""
+        for descriptor in {slot.descriptor for slot in self.bindings.slots} | ({self._status} if self._status >= 0 else set()):
+            os.close(descriptor)
+
+
+def take_back(store: Store, settings: Settings, record: records.Record, *, new: bool) -> None:
+    """Takes back what a container that did not run was given; a `new` one goes altogether: without a record no sweep would empty the
+    trash.
+    """
+    from estiba.store.layers import empty_trash
+
+    record.remove = new
+    records.release(settings, record)
+    if not new:
+        return
+    try:
+        empty_trash(store, settings)
+    except EstibaError:
+        return  # the caller's own error is the one to tell
+
+
+def _check_store(machine: HostFacts, settings: Settings) -> None:
+    """Overlayfs takes no upper folder on overlayfs: the usual case is an engine inside a container."""
+    if machine.store_type == "overlay":
+        raise FailedPrecondition(
+            f"cannot run a container: the store {settings.root} is on overlayfs, which cannot hold a container's changes",
+            hint="choose a folder on a volume or a tmpfs with --root or ESTIBA_ROOT",
+        )
+
+
+def _lowers(store: Store, layers: list[DiffID], reference: str, spec: dict[str, Any], maps: IdMaps) -> list[str]:
+    """Returns the layers beneath the store's layers folder, topmost first.
+
+    Raises CommandNotFound for an image without layers, DataLoss for a layer that is not there, FailedPrecondition for one with files
+    of owners that the container does not have.
+    """
+    if not layers:
+        program = spec["process"]["args"][0]
+        raise CommandNotFound(f"cannot execute {program}: the image {reference} has no layers")
+    room = sum(int(line.split(" ")[2]) for line in maps.uid_map)
+    lowers = []
+    for diff_id in layers:
+        highest = highest_id(store, diff_id)
+        if highest is None:
+            raise DataLoss(f"cannot run {reference}: layer {diff_id} is missing from the store", hint="estiba system check --repair")
+        if highest >= room and maps.kind != "single" and "uidMappings" in spec["linux"]:
+            from estiba.engine.bind_errors import cannot_map
+
+            raise cannot_map(store, diff_id, reference, room)
+        lowers.append(f"{hex_of(diff_id)}/fs")
+    lowers.reverse()
+    return lowers
+
+
+def unique(layers: list[DiffID]) -> list[DiffID]:
+    """The layers without those that are there twice: an overlay refuses one layer twice."""
+    if len(set(layers)) == len(layers):
+        return layers
+    from estiba.engine.stack_configs import unique_layers
+
+    return unique_layers(layers)
+
+
+def _filter(options: RunOptions, spec: dict[str, Any], architecture: str) -> bytes | None:
+    if options.privileged or options.seccomp == "unconfined":
+        return None
+    from estiba.runtime import capabilities, seccomp_default
+
+    machine = os.uname().machine
+    held = spec["process"]["capabilities"]["bounding"]
+    small = set(held) <= set(capabilities.DEFAULT)
+    if options.seccomp is None and small and architecture != "386" and machine in seccomp_default.FILTERS:
+        return seccomp_default.FILTERS[machine]
+    from estiba.engine.seccomp_filter import compile_filter
+
+    return compile_filter(options.seccomp, machine, held, with_i386=architecture == "386")

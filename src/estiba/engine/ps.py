@@ -1,0 +1,95 @@
+"""`ps`: the containers, as rows with Docker's fields. On the start path."""
+
+from __future__ import annotations
+
+import time
+
+from estiba.engine.containers import list_containers, list_running
+from estiba.engine.words import human_duration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from estiba.config.settings import Settings
+    from estiba.engine.containers import Container
+    from estiba.store.layout import Store
+
+_COMMAND = 20
+
+
+class Row:
+    """One container; upper-case attributes are the fields of --format."""
+
+    def __init__(self, container: Container, now: float, *, full: bool) -> None:
+        self.container = container
+        self.ID = container.id if full else container.id[:12]
+        self.Image = container.reference
+        self.Command = _command(container.command, full=full)
+        seconds = container.created / 1e9
+        self.CreatedAt = time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(seconds))
+        self.RunningFor = human_duration(now - seconds) + " ago"
+        self.Ports = ""
+        self.State = container.status
+        self.Status = _status(container, now)
+        self.HealthStatus = ""
+        self.Names = container.name
+        self.Labels = ",".join(f"{key}={value}" for key, value in container.labels.items())
+        self.Mounts = ",".join(_mount(entry, full=full) for entry in container.volumes)
+        self.Networks = str(container.options.get("network", "none"))
+
+    @property
+    def Size(self) -> str:  # noqa: N802 - Docker's field
+        """What the container wrote, and with its image."""
+        import os
+
+        from estiba.engine.df import tree_size
+        from estiba.engine.words import human_size
+
+        return human_size(tree_size(os.path.join(self.container.folder, "upper")))
+
+    def Label(self, key: str) -> str:  # noqa: N802 - Docker's method
+        """The value of one label."""
+        return self.container.labels.get(key, "")
+
+
+def ps(
+    store: Store, settings: Settings, *, every: bool = False, last: int = -1, filters: Sequence[str] = (), full: bool = False
+) -> list[Row]:
+    """Returns the containers that run, the newest first.
+
+    Parameters: `every`, also those that do not run; `last`, only so many of the newest of all; `filters` as Docker's; `full`, nothing is
+    cut short. Raises InvalidArgument, DataLoss.
+    """
+    states = any(text.startswith(("status=", "exited=")) for text in filters)
+    everything = every or last > 0 or states
+    found = list_containers(store) if everything else list_running(store, settings)
+    if filters:
+        from estiba.engine.ps_filters import ps_filter
+
+        accept = ps_filter(store, filters)
+        found = [container for container in found if accept(container)]
+    found.reverse()
+    now = time.time()
+    return [Row(container, now, full=full) for container in (found[:last] if last > 0 else found)]
+
+
+def _command(words: Sequence[str], *, full: bool) -> str:
+    text = " ".join(words)
+    if not full and len(text) > _COMMAND:
+        text = text[: _COMMAND - 1] + "…"
+    return f'"{text}"'
+
+
+def _status(container: Container, now: float) -> str:
+    if container.status == "running":
+        return f"Up {human_duration(now - container.started / 1e9)}"
+    if container.status == "exited":
+        ended = f" {human_duration(now - container.finished / 1e9)} ago" if container.finished else ""
+        return f"Exited ({container.exit_code}){ended}"
+    return container.status.capitalize()
+
+
+def _mount(entry: dict[str, object], *, full: bool) -> str:
+    source = str(entry.get("source", ""))
+    return source if full or len(source) <= 15 else source[:14] + "…"

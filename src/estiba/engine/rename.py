@@ -1,0 +1,35 @@
+"""`rename`: a container gets another name."""
+
+from __future__ import annotations
+
+import os
+
+from estiba.engine import containers, records
+from estiba.errors import AlreadyExists, InvalidArgument
+from estiba.oci.strict_json import dumps
+from estiba.runtime.parse_options import is_name
+from estiba.store.layout import Store
+from estiba.store.publish import write_file
+
+
+def rename(store: Store, name: str, new: str) -> None:
+    """Gives a container, also one that runs, another name.
+
+    Raises NotFound, Conflict (an ambiguous id), InvalidArgument for a name that is none, AlreadyExists for one in use.
+    """
+    if not is_name(new):
+        raise InvalidArgument(
+            f"cannot rename {name!r}: {new[:140]!r} is not a name for a container",
+            hint="[a-zA-Z0-9][a-zA-Z0-9_.-]+, at most 128 characters",
+        )
+    container = containers.find(store, name)
+    with containers.lock(container):
+        container = containers.again(store, container)
+        try:
+            os.symlink(container.id, f"{store.names}/{new}")
+        except FileExistsError:
+            holder = os.readlink(f"{store.names}/{new}")
+            raise AlreadyExists(f"cannot rename container {container.name}: the name {new} is in use by container {holder[:12]}") from None
+        state = containers.read_json(f"{container.folder}/state.json")
+        write_file(store, f"{container.folder}/state.json", dumps({**state, "name": new}), mode=0o600)
+        records.unlink_if(f"{store.names}/{container.name}", container.id)

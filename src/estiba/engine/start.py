@@ -1,0 +1,161 @@
+"""`start`: a container that is on the disk runs again, or for the first time. On the start path."""
+
+from __future__ import annotations
+
+import os
+
+from estiba.engine import containers, records, stored_options
+from estiba.engine.launching import Launching, take_back
+from estiba.errors import CannotExecute, CommandNotFound, Conflict, DataLoss, LaunchFailed, NotFound
+from estiba.linux.locks import try_flock
+from estiba.oci.digest import DiffID
+from estiba.oci.platform import parse_platform
+from estiba.runtime.launch import Launch
+from estiba.runtime.spec import mappings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.engine.containers import Container
+    from estiba.engine.launching import Created
+    from estiba.engine.machines import Machine
+    from estiba.errors import EstibaError
+    from estiba.runtime.options import RunOptions
+    from estiba.store.layout import Store
+
+
+class Stored(Launching):
+    """A container of the store on its way to run."""
+
+    def __init__(self, store: Store, settings: Settings, container: Container) -> None:
+        super().__init__(store, settings, _options(container), _record(store, container))
+        self.gather()
+        self.spec = container.spec()
+        layers = [DiffID(text) for text in container.layers]
+        self.machine = self._machine() if self.options.isolation != "container" else None
+        self.layers = layers[1:] if self.machine else layers
+        if self.machine is None and "uidMappings" in self.spec["linux"]:
+            self.spec["linux"] |= mappings(self.facts.maps)
+        self.settle(container.reference, parse_platform(container.platform).architecture)
+
+    def _machine(self) -> Machine:
+        from estiba.engine.machines import Machine
+
+        return Machine(self)
+
+    def make(self) -> bool:
+        """Makes what a running container needs; False when it runs already."""
+        self._status = os.open(f"{self.record.folder}/status", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        if not try_flock(self._status):
+            return False
+        self.binder.open_sources()
+        self.record.write(self.settings)
+        self.take_range()
+        self.bind()
+        return True
+
+    def undo(self, *, made: bool) -> None:
+        """Takes back what was made; the container stays as it was."""
+        self.close()
+        if made:
+            take_back(self.store, self.settings, self.record, new=False)
+
+
+def prepare(store: Store, settings: Settings, container: Container, *, attached: bool, stdin: bool = True) -> Created | None:
+    """Returns what launches the container, None when it runs already.
+
+    Parameters: `attached`, whether the caller's streams are the program's until it ends; `stdin`, its input as well.
+    Raises NotFound (removed meanwhile), and what `create.create` raises.
+    """
+    with containers.lock(container):
+        container = containers.again(store, container)
+        if container.status == "running":
+            return None
+        stored, running = Stored(store, settings, container), False
+        stored.options.interactive = container.interactive
+        try:
+            running = not stored.make()
+            if running:
+                stored.undo(made=False)
+                return None
+            stored.bindings.attached = attached
+            stored.bindings.stdin = int(container.interactive and (stdin or not attached))
+            return stored.created()
+        except BaseException:
+            if not running:
+                stored.undo(made=True)
+            raise
+
+
+def start(store: Store, settings: Settings, name: str) -> str:
+    """Starts a container in the background, and returns its id when its program was executed; one that runs is left alone.
+
+    Raises NotFound, Conflict (an ambiguous id), and what `prepare` and `spawn` raise.
+    """
+    container = containers.find(store, name)
+    created = prepare(store, settings, container, attached=False)
+    if created is not None:
+        spawn(settings, created)
+    return container.id
+
+
+def spawn(settings: Settings, created: Created) -> None:
+    """Launches a container in the background and waits until its program was executed.
+
+    Raises CommandNotFound, CannotExecute, LaunchFailed with what the helper reports.
+    """
+    report = os.memfd_create("estiba-report", os.MFD_CLOEXEC)
+    try:
+        created.bindings.report = created.bindings.add(os.dup(report))
+        launch = Launch(settings, created.binder.plan(), created.descriptors)
+        if launch.spawn().wait() == 0:
+            return
+        records.finish(settings, created.record)
+        raise _failure(os.pread(report, 4096, 0).decode("utf-8", "replace"))
+    finally:
+        os.close(report)
+
+
+def _failure(record: str) -> EstibaError:
+    """The helper's failure record (helper/PROTOCOL.md) as an error."""
+    text, _, hint = record.rstrip("\n").partition("\t")
+    kind, _, rest = text.partition(" ")
+    step, _, rest = rest.partition(" ")
+    kinds = {"not-found": CommandNotFound, "cannot-execute": CannotExecute}
+    words = rest.partition(" ")[2]
+    return kinds.get(kind, LaunchFailed)(f"cannot start container: {step} {words}".rstrip(), hint=hint or None)
+
+
+def attached(store: Store, settings: Settings, name: str, *, stdin: bool, stay: bool = False) -> int:
+    """`start -a`: starts a container with the caller's streams, and exits (or returns) with its code.
+
+    Raises Conflict when it runs already.
+    """
+    container = containers.find(store, name)
+    created = prepare(store, settings, container, attached=True, stdin=stdin)
+    if created is None:
+        raise Conflict(f"cannot start container {container.name} with its streams: it runs already", hint=f"estiba attach {container.name}")
+    launch = Launch(settings, created.plan, created.descriptors)
+    return launch.spawn().wait() if stay else launch.exec()
+
+
+def _options(container: Container) -> RunOptions:
+    options = stored_options.options(container.options, f"{container.folder}/state.json")
+    options.rm = container.remove
+    log, what = options.log, f"{container.folder}/state.json"
+    for name in ("driver", "max_size", "max_file"):
+        value = container.log.get(name, getattr(log, name))
+        if type(value) is not type(getattr(log, name)):
+            raise DataLoss(f"cannot read {what}: {name} of the log is of another type")
+        setattr(log, name, value)
+    return options
+
+
+def _record(store: Store, container: Container) -> records.Record:
+    if not os.path.isdir(container.folder):
+        raise NotFound(f"cannot start container {container.name}: it has just been removed")
+    record = records.Record(container.id, container.folder)
+    record.trash = store.trash
+    record.remove = container.remove
+    record.name = f"{store.names}/{container.name}"
+    return record

@@ -1,0 +1,238 @@
+"""The life of containers through the command line. Every case passes on docker too, where a daemon can run here: what this file
+expects is what users of Docker rely on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.dockerd import PrivateDockerd, available
+from tests.support.command import command_under_test
+from tests.support.containers import IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.e2e
+
+ENGINES = ["estiba", *(["docker"] if available() else [])]
+
+
+class Engine:
+    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+        self.words = words
+        self.environment = environment
+
+    def __call__(self, *words: str, status: int | None = 0, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*self.words, *words], input=stdin, env=self.environment, capture_output=True, text=True, check=False, timeout=timeout
+        )
+        assert "Traceback" not in done.stderr
+        if status is not None:
+            assert done.returncode == status, (words, done)
+        return done
+
+    def state(self, name: str, form: str = "{{.State.Status}} {{.State.ExitCode}}") -> str:
+        return self("inspect", "--type", "container", "-f", form, name).stdout.strip()
+
+
+@pytest.fixture(scope="module", autouse=True)  # before the first test looks at what there is
+def dockerd(alpine_tar: Path) -> Iterator[list[str]]:
+    if not available():
+        yield []
+        return
+    with PrivateDockerd() as daemon:
+        subprocess.run(daemon.command("import", str(alpine_tar), IMAGE), check=True, capture_output=True)
+        yield daemon.command()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "docker":
+        under_test = Engine(request.getfixturevalue("dockerd"), dict(os.environ))
+    else:
+        root = request.getfixturevalue("alpine_store")
+        under_test = Engine(command_under_test(), request.getfixturevalue("environment") | {"ESTIBA_ROOT": str(root)})
+    yield under_test
+    left = under_test("ps", "-aq").stdout.split()
+    if left:
+        under_test("rm", "-f", *left)
+    assert under_test("ps", "-aq").stdout == ""
+
+
+def until(condition: str, engine: Engine, name: str) -> None:
+    deadline = time.monotonic() + 20
+    while engine.state(name, "{{.State.Status}}") != condition:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_detached_container_runs_is_listed_stops_and_goes(engine: Engine) -> None:
+    container = engine("run", "-d", "--name", "web", "--label", "a=b", IMAGE, "sleep", "1000").stdout.strip()
+    assert re.fullmatch("[0-9a-f]{64}", container)
+    assert engine("ps", "-q", "--no-trunc").stdout.split() == [container]
+    assert engine("ps", "--format", '{{.Names}}|{{.State}}|{{.Command}}|{{.Image}}|{{.Label "a"}}').stdout.strip() == f'web|running|"sleep 1000"|{IMAGE}|b'
+    assert engine.state("web") == "running 0"
+    assert engine("stop", "-t", "1", "web").stdout == "web\n"
+    assert engine.state("web") == "exited 137"
+    assert engine("ps", "-q").stdout == ""
+    assert "Exited (137)" in engine("ps", "-a").stdout
+    assert engine("rm", "web").stdout == "web\n"
+    assert engine("ps", "-aq").stdout == ""
+
+
+def test_created_container_starts_again_and_again_on_its_own_files(engine: Engine) -> None:
+    engine("create", "--name", "job", IMAGE, "sh", "-c", "echo x >>/count; cat /count | wc -l; exit 3")
+    assert engine.state("job") == "created 0"
+    for turn in (1, 2):
+        assert engine("start", "-a", "job", status=3).stdout.strip() == str(turn)
+    assert engine.state("job") == "exited 3"
+    engine("start", "job")
+    assert engine("wait", "job").stdout == "3\n"
+    assert engine("logs", "job").stdout.split() == ["1", "2", "3"]
+
+
+def test_input_reaches_a_started_container(engine: Engine) -> None:
+    engine("create", "-i", "--name", "cat", IMAGE, "cat")
+    assert engine("start", "-ai", "cat", stdin="to the program\n").stdout == "to the program\n"
+
+
+def test_stop_signal_and_trap(engine: Engine) -> None:
+    script = "trap 'echo asked; exit 7' USR1; echo ready; while :; do sleep 0.1; done"
+    engine("run", "-d", "--name", "polite", "--stop-signal", "USR1", IMAGE, "sh", "-c", script)
+    while "ready" not in engine("logs", "polite").stdout:
+        time.sleep(0.05)
+    engine("stop", "polite")
+    assert engine.state("polite") == "exited 7"
+    assert "asked" in engine("logs", "polite").stdout
+
+
+def test_kill_sends_any_signal(engine: Engine) -> None:
+    engine("run", "-d", "--name", "kk", IMAGE, "sh", "-c", "trap 'exit 9' HUP; while :; do sleep 0.1; done")
+    time.sleep(0.5)
+    assert engine("kill", "-s", "HUP", "kk").stdout == "kk\n"
+    assert engine("wait", "kk").stdout == "9\n"
+    assert "is not running" in engine("kill", "kk", status=1).stderr
+
+
+def test_restart_runs_the_same_container(engine: Engine) -> None:
+    engine("run", "-d", "--name", "rr", IMAGE, "sh", "-c", "echo up; exec sleep 1000")
+    before = engine.state("rr", "{{.State.Pid}} {{.Id}}").split()
+    assert engine("restart", "-t", "0", "rr").stdout == "rr\n"
+    after = engine.state("rr", "{{.State.Pid}} {{.Id}}").split()
+    assert before[1] == after[1]
+    assert before[0] != after[0]
+    assert engine.state("rr") == "running 0"
+    deadline = time.monotonic() + 10
+    while engine("logs", "rr").stdout != "up\nup\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_rename_also_while_it_runs(engine: Engine) -> None:
+    engine("run", "-d", "--name", "old", IMAGE, "sleep", "1000")
+    engine("rename", "old", "new")
+    assert engine.state("new") == "running 0"
+    assert engine("inspect", "old", status=1).stdout.strip() == "[]"
+    engine("create", "--name", "other", IMAGE, "true")
+    assert "new" in engine("rename", "other", "new", status=1).stderr
+    engine("create", "--name", "old", IMAGE, "true")  # the name is free again
+
+
+def test_rm_goes_with_its_run_and_refuses_what_runs(engine: Engine) -> None:
+    engine("run", "-d", "--rm", "--name", "gone", IMAGE, "sleep", "1000")
+    assert "running" in engine("rm", "gone", status=1).stderr
+    engine("kill", "gone")
+    deadline = time.monotonic() + 20
+    while engine("ps", "-aq").stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    engine("rm", "-f", "gone")  # what is not there needs no removal
+
+
+@pytest.mark.parametrize("command", [["nothing-here"], ["/etc"]])
+def test_a_program_that_cannot_start_is_told(engine: Engine, command: list[str]) -> None:
+    done = engine("run", "-d", "--name", "bad", IMAGE, *command, status=None)
+    assert done.returncode == (127 if command == ["nothing-here"] else 126)
+    assert done.stderr
+
+
+def test_several_at_once_and_one_that_is_not_there(engine: Engine) -> None:
+    engine("create", "--name", "one", IMAGE, "true")
+    engine("create", "--name", "two", IMAGE, "true")
+    done = engine("rm", "one", "missing", "two", status=1)
+    assert done.stdout.split() == ["one", "two"]
+    assert "missing" in done.stderr
+    assert "no such container" in done.stderr.lower()
+
+
+def test_start_of_one_that_runs_and_stop_of_one_that_does_not_change_nothing(engine: Engine) -> None:
+    engine("run", "-d", "--name", "ww", IMAGE, "sleep", "1000")
+    pid = engine.state("ww", "{{.State.Pid}}")
+    assert engine("start", "ww").stdout == "ww\n"
+    assert engine.state("ww", "{{.State.Pid}}") == pid
+    engine("kill", "ww")
+    until("exited", engine, "ww")
+    assert engine("stop", "ww").stdout == "ww\n"
+
+
+def test_wait_for_several(engine: Engine) -> None:
+    engine("run", "-d", "--name", "aa", IMAGE, "sh", "-c", "sleep 0.3; exit 4")
+    engine("run", "-d", "--name", "bb", IMAGE, "sh", "-c", "exit 5")
+    assert engine("wait", "aa", "bb").stdout == "4\n5\n"
+
+
+def test_filters_of_ps(engine: Engine) -> None:
+    engine("run", "-d", "--name", "running-one", "-l", "tier=web", IMAGE, "sleep", "1000")
+    engine("create", "--name", "created-one", "-l", "tier=db", IMAGE, "true")
+    engine("run", "--name", "ended-one", IMAGE, "sh", "-c", "exit 5", status=5)
+
+    def names(*filters: str) -> set[str]:
+        flags = [word for text in filters for word in ("-f", text)]
+        return set(engine("ps", "-a", "--format", "{{.Names}}", *flags).stdout.split())
+
+    assert names("status=running") == {"running-one"}
+    assert names("status=created", "status=exited") == {"created-one", "ended-one"}
+    assert names("exited=5") == {"ended-one"}
+    assert names("label=tier") == {"running-one", "created-one"}
+    assert names("label=tier=db") == {"created-one"}
+    assert names("name=^/ended") == {"ended-one"}
+    assert names("name=one") == {"running-one", "created-one", "ended-one"}
+    assert names("before=created-one") == {"running-one"}
+    assert names("since=created-one") == {"ended-one"}
+    assert names(f"ancestor={IMAGE}", "status=running") == {"running-one"}
+    assert set(engine("ps", "-n", "2", "--format", "{{.Names}}").stdout.split()) == {"created-one", "ended-one"}
+    assert engine("ps", "-lq", "--no-trunc").stdout.strip() == engine.state("ended-one", "{{.Id}}")
+    rows = [json.loads(line) for line in engine("ps", "-a", "--format", "json", "-f", "name=ended").stdout.splitlines()]
+    assert [(row["Names"], row["State"]) for row in rows] == [("ended-one", "exited")]
+
+
+def test_prune_takes_what_does_not_run(engine: Engine) -> None:
+    engine("run", "-d", "--name", "stays", IMAGE, "sleep", "1000")
+    engine("run", "--name", "goes", IMAGE, "true")
+    container = engine.state("goes", "{{.Id}}")
+    assert container in engine("container", "prune", "-f").stdout
+    assert engine("ps", "-a", "--format", "{{.Names}}").stdout.split() == ["stays"]
+
+
+def test_bytes_of_both_streams_are_kept_apart(engine: Engine) -> None:
+    engine("run", "-d", "--name", "both", IMAGE, "sh", "-c", "echo out; echo err >&2")
+    engine("wait", "both")
+    done = engine("logs", "both")
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+
+
+def test_cidfile_names_the_container(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "cid"
+    container = engine("run", "-d", "--cidfile", str(path), IMAGE, "true").stdout.strip()
+    assert path.read_text() == container
+    engine("wait", container)
+    assert "cid" in engine("create", "--cidfile", str(path), IMAGE, "true", status=None).stderr
