@@ -430,7 +430,6 @@ def test_signals_are_passed_on(box: Command, alpine_store: Path, environment: di
 BAD = {
     "publish": (["-p", "80:80"], 125, "publish|network"),
     "publish garbage": (["-p", "99999"], 125, "publish|network"),
-    "detach": (["-d"], 125, "background|detach"),
     "relative source": (["-v", "rel/x:/x"], 125, "rel/x"),
     "named volume": (["-v", "rel:/x"], 125, "rel"),
     "absent source": (["-v", "/nope/nothing:/x"], 125, "/nope/nothing"),
