@@ -176,13 +176,10 @@ static void op_guest_mount(const struct op *op)
     const char *target = op->args.guest_mount.target.s.data, *options = op->args.guest_mount.options.s.data;
     unsigned long flags = (unsigned long)op->args.guest_mount.flags.q;
     uint64_t offset = op->args.guest_mount.offset.q;
-    char with_offset[PATH_SIZE], part[32];
+    char part[32];
 
     make_folders(target, 0755);
-    if (offset > 0) {
-        snprintf(with_offset, sizeof with_offset, "fsoffset=%llu%s%s", (unsigned long long)offset, options[0] ? "," : "", options);
-        if (sys_mount(source, target, type, flags, with_offset) == 0)
-            return;
+    if (offset > 0) { /* not erofs's own `fsoffset`: two parts of one device would be taken for one file system */
         attach_part(source, offset, part);
         source = part;
     }

@@ -9,8 +9,13 @@ import os
 
 from estiba.oci.digest import hex_of
 
+#: Layers in a pack.
+PACKED = 16
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from estiba.config.settings import Settings
     from estiba.oci.digest import DiffID
     from estiba.store.layout import Store
@@ -24,6 +29,47 @@ def layer_image(store: Store, settings: Settings, diff_id: DiffID) -> str:
 
         make_layer_image(store, settings, diff_id, path)
     return path
+
+
+class LayerDisk:
+    """A disk that holds layers: its `path`, and for each layer where it begins (bytes), lowest first."""
+
+    __slots__ = ("offsets", "path")
+
+    def __init__(self, path: str, offsets: Sequence[int] = (0,)) -> None:
+        self.path = path
+        self.offsets = tuple(offsets)
+
+
+def layer_disks(store: Store, settings: Settings, layers: Sequence[DiffID], most: int) -> list[LayerDisk]:
+    """Returns `most` disks at most that hold the images of `layers`, lowest first. Raises FailedPrecondition, ResourceExhausted.
+
+    A machine has few disks. Where there are more layers the lowest ones are packed, `PACKED` to a disk: images that grow from one base
+    share these packs. What is left over is a disk each.
+    """
+    paths = [layer_image(store, settings, diff_id) for diff_id in layers]
+    disks: list[LayerDisk] = []
+    at = 0
+    while len(disks) + len(paths) - at > most:
+        group = slice(at, at + PACKED)
+        disks.append(_pack(store, layers[group], paths[group]))
+        at += PACKED
+    return disks + [LayerDisk(path) for path in paths[at:]]
+
+
+def _pack(store: Store, layers: Sequence[DiffID], paths: Sequence[str]) -> LayerDisk:
+    from estiba.oci.digest import sha256_digest
+
+    key = hex_of(sha256_digest("\n".join(layers).encode("ascii")))[:32]
+    path = f"{store.layers}/{hex_of(layers[-1])}/pack-{key}"  # it goes with the topmost layer that it holds
+    if not os.path.exists(path):
+        from estiba.engine.make_disks import make_pack
+
+        make_pack(store, paths, path)
+    offsets = [0]
+    for each in paths[:-1]:
+        offsets.append(offsets[-1] + os.stat(each).st_size)
+    return LayerDisk(path, offsets)
 
 
 def make_top(store: Store, path: str) -> None:

@@ -90,13 +90,15 @@ class MachineBinder(Binder):
     # --- slots ------------------------------------------------------------------------------------------------------------
 
     def open_sources(self) -> None:
-        for path in [guest_disks.layer_image(self._store, self._settings, diff_id) for diff_id in self._layers]:
-            self._disk(path, writable=False)
+        self._layer_disks = [guest_disks.LayerDisk("") for _ in self._layers]
+        if not self._dry:
+            self._layer_disks = guest_disks.layer_disks(self._store, self._settings, self._layers, uml.MAX_DISKS - 1)
+        for disk in self._layer_disks:
+            self._disk(disk.path, writable=False)
         super().open_sources()
 
     def bind(self, status: int, groups: Sequence[int] = ()) -> None:
         bindings = self.bindings
-        self._top = len(self._disks)
         path = f"{self._record.folder}/{_TOP}"
         if not self._dry and not os.path.exists(path):
             guest_disks.make_top(self._store, path)
@@ -111,10 +113,6 @@ class MachineBinder(Binder):
 
     def _disk(self, path: str, *, writable: bool) -> None:
         disk = jail.Disk(len(self._disks), writable=writable)
-        if disk.number >= uml.MAX_DISKS:
-            raise NotImplemented(
-                f"cannot run on a kernel of its own: the image has {len(self._layers)} layers, a machine {uml.MAX_DISKS - 1}"
-            )
         self._disks.append(disk)
         self._shared(path, disk.target)
 
@@ -150,9 +148,10 @@ class MachineBinder(Binder):
 
     def _guest_bindings(self) -> Bindings:
         tree, bindings = guest.Tree(), Bindings(self._machine.facts.maps)
-        layers = [guest.Layer(uml.disk_device(number)) for number in range(self._top)]
+        devices = [uml.disk_device(disk.number) for disk in self._disks]
+        layers = [guest.Layer(device, offset) for device, disk in zip(devices, self._layer_disks, strict=False) for offset in disk.offsets]
         bindings.layers, bindings.lowers = tree.layers(layers)
-        bindings.upper = tree.top(uml.disk_device(self._top), "noinit_itable")
+        bindings.upper = tree.top(devices[-1], "noinit_itable")
         bindings.volatile = self._options.rm
         bindings.files = [(tree.file(name, self._file(name)), f"/etc/{name}") for name in FILES]
         if self._guest_binds:

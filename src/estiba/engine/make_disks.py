@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 
 from estiba.config.settings import Settings
 from estiba.errors import FailedPrecondition
@@ -11,7 +12,7 @@ from estiba.oci.digest import DiffID, hex_of
 from estiba.store.layers.info import short
 from estiba.store.layers.jail import Jail
 from estiba.store.layout import Store
-from estiba.store.publish import Ingest
+from estiba.store.publish import Ingest, failure
 
 #: Bytes of the file system of a container's changes. The file is sparse: what nobody wrote takes no room.
 TOP_SIZE = 64 << 30
@@ -25,6 +26,24 @@ def make_layer_image(store: Store, settings: Settings, diff_id: DiffID, path: st
         with Jail(settings, "image", folder, what=what, held=file.descriptor) as jail:
             jail.finish()
         file.publish(path)
+
+
+def make_pack(store: Store, parts: Sequence[str], path: str) -> None:
+    """Makes one file of several images, one behind the other. Raises ResourceExhausted, PermissionDenied."""
+    with Ingest(store, path) as file:
+        try:
+            for part in parts:
+                _append(file.descriptor, part)
+        except OSError as error:
+            raise failure(error, f"write {path}") from error
+        file.publish(path)
+
+
+def _append(target: int, path: str) -> None:
+    with open(path, "rb") as source:
+        left = os.fstat(source.fileno()).st_size
+        while left:
+            left -= os.copy_file_range(source.fileno(), target, left)
 
 
 def make_top_template(store: Store, path: str) -> None:

@@ -204,8 +204,7 @@ def guest_mount(
     offset: int,
 ) -> Op:
     """Mount(2) in the guest's own tree; `flags` are MS_*. `target` is made when it is missing. A file system that
-    begins at `offset` of the disk `source` is mounted by its own option `fsoffset`, or by a loop device where the
-    kernel has no such option.
+    begins at `offset` of the disk `source` is mounted through a loop device (loop(4)).
     """
     return (26, fstype, source, target, flags, options, offset)
 
