@@ -17,6 +17,7 @@ def test_vocabulary_of_plans() -> None:
 
 def test_default_filter() -> None:
     assert generate_seccomp.TARGET.read_text() == generate_seccomp.text(), "run: python tools/generate_seccomp.py"
+    assert generate_seccomp.MONITOR_TARGET.read_text() == generate_seccomp.monitor_text(), "run: python tools/generate_seccomp.py"
 
 
 def test_reference_of_the_command_line() -> None:

@@ -15,7 +15,7 @@ from estiba.oci.digest import hex_of
 from estiba.plan import ops
 from estiba.plan.encode import encode
 from estiba.plan.helper import helper_path
-from estiba.runtime import seccomp_default
+from estiba.runtime import seccomp_monitor
 from estiba.runtime.compile import Bindings, compile_plan
 from estiba.runtime.parse_options import UNLIMITED
 from estiba.runtime.spec import USER
@@ -108,7 +108,7 @@ class MachineBinder(Binder):
         bindings.lowers = [f"{hex_of(self._machine.kernel.layer)}/fs"]
         if self._idmapped:
             bindings.idmapped.append((bindings.layers, False))
-        bindings.seccomp = seccomp_default.FILTERS[os.uname().machine]
+        bindings.seccomp = seccomp_monitor.FILTERS[os.uname().machine]
         self._bind_host(status, groups)
 
     def _disk(self, path: str, *, writable: bool) -> None:
@@ -135,7 +135,7 @@ class MachineBinder(Binder):
         words = uml.arguments(machine.kernel.path, machine.memory, [(disk.target, disk.writable) for disk in self._disks])
         plan = encode(compile_plan(self._spec, self._guest_bindings()))
         files = (layout.INITRAMFS, layout.INIT, machine.kernel.modules)
-        bindings.machine = ops.machine(words, [], *files, plan, PATIENCE_SECONDS, int(self._options.rm))
+        bindings.machine = ops.machine(words, uml.ENVIRONMENT, *files, plan, PATIENCE_SECONDS, int(self._options.rm))
         spec = jail.spec(
             memory=machine.memory,
             plan=len(plan),

@@ -14,6 +14,11 @@ MAX_DISKS = 16
 _SKIPPED = "initcall_blacklist=raid6_init,raid6_select_algo"
 
 
+#: It takes the highest string of its environment for the end of its address space and puts what runs its guests below: without one into its
+#: own stack, where they crash or hang (arch/um/kernel/um_arch.c, get_top_address).
+ENVIRONMENT = (f"TMPDIR={layout.MEMORY}",)
+
+
 def disk_device(number: int) -> str:
     """Returns the guest's name of a disk: ubda, ubdb, ..."""
     return f"/dev/ubd{chr(ord('a') + number)}"

@@ -27,6 +27,12 @@ def profile_filter(machine: str, capabilities: Iterable[str], *, with_i386: bool
     return seccomp_bpf.encode(seccomp_bpf.program(rules, errno(ENOSYS), errno(ENOSYS)))
 
 
+def monitor_filter(machine: str) -> bytes:
+    """Returns the filter of a machine's monitor for `machine` (uname(2))."""
+    rules = [(syscalls.AUDIT_ARCH[machine], seccomp_profile.monitor_actions(syscalls.table(machine)))]
+    return seccomp_bpf.encode(seccomp_bpf.program(rules, errno(seccomp_profile.EPERM), errno(ENOSYS)))
+
+
 # --- Docker's JSON (moby/profiles, seccomp.go; runtime-spec, config-linux.md#seccomp) ---------------------------------------
 
 _ARCHITECTURES = {
