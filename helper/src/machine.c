@@ -178,8 +178,8 @@ static void take_signals(void)
             reap();
         else if (info.ssi_signo == SIGWINCH && machine.container->terminal)
             tell_size();
-        else if (machine.session.phase == STARTED)
-            link_tell(&machine.link, 0, MESSAGE_SIGNAL, info.ssi_signo);
+        else if (machine.session.phase == STARTED) /* the power button: SIGKILL would reach this process, and nothing be written */
+            link_tell(&machine.link, 0, MESSAGE_SIGNAL, info.ssi_signo == SIGPWR ? SIGKILL : info.ssi_signo);
         else
             machine.pending |= UINT64_C(1) << (info.ssi_signo - 1);
     }

@@ -34,7 +34,7 @@ class Container:
     """
 
     __slots__ = (
-        "command", "created", "exit_code", "finished", "folder", "id", "image", "interactive", "labels", "layers", "log", "name",
+        "command", "created", "exit_code", "finished", "folder", "id", "image", "interactive", "kernel", "labels", "layers", "log", "name",
         "oom", "options", "pid", "pid_started", "platform", "reference", "remove", "started", "status", "stop_timeout", "volumes",
     )  # fmt: skip
 
@@ -55,6 +55,7 @@ class Container:
         self.labels = get_str_map(state, "labels", what)
         self.log = get_dict(state, "log", what, {})
         self.options = get_dict(state, "options", what, {})
+        self.kernel = get_dict(state, "kernel", what, {})
         timeout = state.get("stop_timeout")
         self.stop_timeout = timeout if type(timeout) is int else None
         self.pid, self.pid_started = 0, ""

@@ -153,6 +153,7 @@ class Draft(Launching):
             "log": self.options.log.state(),
             "platform": self.stack.platform.text,
             "options": stored_options.state(self.options),
+            **({} if self.machine is None else {"kernel": self.machine.kernel.state()}),
         }
 
     def undo(self) -> None:

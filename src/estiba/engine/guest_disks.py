@@ -72,13 +72,16 @@ def _pack(store: Store, layers: Sequence[DiffID], paths: Sequence[str]) -> Layer
     return LayerDisk(path, offsets)
 
 
-def make_top(store: Store, path: str) -> None:
-    """Makes the disk of a container's own changes at `path`: an empty file system, copied. Raises FailedPrecondition, ResourceExhausted."""
-    template = f"{store.cache}/top-1"
+def make_top(store: Store, path: str, *, durable: bool) -> None:
+    """Makes the disk of a container's own changes at `path`: an empty file system, copied; a `durable` one survives power cuts.
+
+    Raises FailedPrecondition, ResourceExhausted.
+    """
+    template = f"{store.cache}/top-journal" if durable else f"{store.cache}/top"
     if not os.path.exists(template):
         from estiba.engine.make_disks import make_top_template
 
-        make_top_template(store, template)
+        make_top_template(store, template, durable=durable)
     source, target = (
         os.open(template, os.O_RDONLY | os.O_CLOEXEC),
         os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600),

@@ -107,6 +107,7 @@ def _host_config(container: Container, spec: dict[str, Any]) -> dict[str, object
         "MaskedPaths": spec["linux"].get("maskedPaths", []),
         "ReadonlyPaths": spec["linux"].get("readonlyPaths", []),
         "Isolation": options.get("isolation", "container"),
+        **({"Kernel": f"{container.kernel.get('kind')} {container.kernel.get('release')}"} if container.kernel else {}),
     }
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 
 from estiba.errors import DataLoss, InvalidArgument, NotFound
+from estiba.oci.digest import parse_diff_id
+from estiba.oci.strict_json import get_str, get_str_list
 from estiba.store import images, references
 from estiba.store.layer_ids import highest_id
 
@@ -43,6 +45,17 @@ class Kernel:
         self.release = release
         self.architecture = architecture
         self.modules = modules
+
+    def state(self) -> dict[str, object]:
+        """The kernel as state.json has it: a container starts again on the one that it was created on."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def of_state(state: dict[str, object], what: str) -> Kernel:
+    """The kernel of a container that was created before. Raises DataLoss."""
+    path, kind, release, architecture = (get_str(state, name, what) for name in ("path", "kind", "release", "architecture"))
+    modules = get_str_list(state, "modules", what)
+    return Kernel(parse_diff_id(get_str(state, "layer", what)), path, kind, release, architecture, modules)
 
 
 def choose(store: Store, settings: Settings, name: str | None, rung: str) -> Kernel:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from estiba.engine.kernels import Kernel
     from estiba.engine.launching import Launching
     from estiba.linux.facts import HostFacts
     from estiba.plan.ops import Op
@@ -45,9 +46,9 @@ class Machine:
     `kernel` it runs on, `memory` of its guest in bytes, `facts` of the guest for the container's spec.
     """
 
-    def __init__(self, draft: Launching) -> None:
+    def __init__(self, draft: Launching, kernel: Kernel | None = None) -> None:
         refuse(draft.options)
-        self.kernel = kernels.choose(draft.store, draft.settings, draft.options.kernel, draft.options.isolation)
+        self.kernel = kernel or kernels.choose(draft.store, draft.settings, draft.options.kernel, draft.options.isolation)
         self.memory = draft.options.memory or DEFAULT_MEMORY
         self.facts: HostFacts = guest.facts()
 
@@ -101,7 +102,7 @@ class MachineBinder(Binder):
         bindings = self.bindings
         path = f"{self._record.folder}/{_TOP}"
         if not self._dry and not os.path.exists(path):
-            guest_disks.make_top(self._store, path)
+            guest_disks.make_top(self._store, path, durable=not self._options.rm)
         self._disk(path, writable=True)
         self._shared(helper_path(self._settings), layout.INIT)
         bindings.layers = self._open(self._store.layers)

@@ -12,10 +12,11 @@ from estiba.oci.digest import DiffID, hex_of
 from estiba.store.layers.info import short
 from estiba.store.layers.jail import Jail
 from estiba.store.layout import Store
-from estiba.store.publish import Ingest, failure
+from estiba.store.publish import Ingest, failure, ingest_name
 
 #: Bytes of the file system of a container's changes. The file is sparse: what nobody wrote takes no room.
 TOP_SIZE = 64 << 30
+_FEATURES = "64bit,dir_index,dir_nlink,ext_attr,extent,extra_isize,filetype,flex_bg,huge_file,large_file,metadata_csum,sparse_super2"
 _FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 
 
@@ -46,12 +47,13 @@ def _append(target: int, path: str) -> None:
             left -= os.copy_file_range(source.fileno(), target, left)
 
 
-def make_top_template(store: Store, path: str) -> None:
+def make_top_template(store: Store, path: str, *, durable: bool) -> None:
     """Makes the empty file system that each container on a kernel of its own gets a copy of. Raises FailedPrecondition."""
-    new = f"{store.ingest}/top-{os.urandom(8).hex()}"
+    new = ingest_name(store, "top")
     with open(new, "xb") as file:
         file.truncate(TOP_SIZE)
-    features = "^has_journal,sparse_super2"
+    # Every feature by name: what a newer mke2fs adds by itself Linux 6.1 might not mount. Without room to grow an empty one has 340 kB.
+    features = f"none,{'has_journal,' if durable else ''}{_FEATURES}"
     _run("mke2fs", "e2fsprogs", "-q", "-F", "-t", "ext4", "-O", features, "-E", "lazy_itable_init=1,nodiscard", "-m0", new)
     os.rename(new, path)
 

@@ -32,16 +32,17 @@ class Stored(Launching):
         self.gather()
         self.spec = container.spec()
         layers = [DiffID(text) for text in container.layers]
-        self.machine = self._machine() if self.options.isolation != "container" else None
+        self.machine = self._machine(container) if container.kernel else None
         self.layers = layers[1:] if self.machine else layers
         if self.machine is None and "uidMappings" in self.spec["linux"]:
             self.spec["linux"] |= mappings(self.facts.maps)
         self.settle(container.reference, parse_platform(container.platform).architecture)
 
-    def _machine(self) -> Machine:
+    def _machine(self, container: Container) -> Machine:
+        from estiba.engine import kernels
         from estiba.engine.machines import Machine
 
-        return Machine(self)
+        return Machine(self, kernels.of_state(container.kernel, f"{container.folder}/state.json"))
 
     def make(self) -> bool:
         """Makes what a running container needs; False when it runs already."""
