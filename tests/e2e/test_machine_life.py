@@ -36,7 +36,7 @@ def live(estiba: Command, alpine_tar: Path, uml: Path) -> Iterator[Command]:
             "run", "-d", "--name", "box", "--isolation", "para", "--kernel", str(uml), *options, "alpine", *command, **rest  # type: ignore[arg-type]
         )
 
-    yield run  # type: ignore[misc]
+    yield run
     estiba("rm", "-f", "box", status=None)
     assert estiba("ps", "-aq").stdout == ""
 
