@@ -9,16 +9,17 @@ import select
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.command import command_under_test
 from tests.support.containers import IMAGE
+from tests.support.plans import descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from subprocess import CompletedProcess
 
     from tests.support.command import Command
@@ -113,7 +114,9 @@ def test_process_is_as_on_the_hosts_kernel(guest: Guest, box: Command, options: 
 
 
 def test_root_file_system_is_the_containers(guest: Guest) -> None:
-    script = "echo x > /new && chown 1000:2000 /new && rm /etc/passwd && mv /etc/group /moved && ls -ln /new | cut -c1-10 && stat -c %u:%g /new"
+    script = (
+        "echo x > /new && chown 1000:2000 /new && rm /etc/passwd && mv /etc/group /moved && ls -ln /new | cut -c1-10 && stat -c %u:%g /new"
+    )
     assert guest("sh", "-c", script).stdout == "-rw-r--r--\n1000:2000\n"
     guest("sh", "-c", "test -e /etc/passwd && ! test -e /new")
     guest("--read-only", "--", "sh", "-c", "echo x > /new", status=1)
@@ -239,3 +242,47 @@ def check_ordinary_user(user: User, alpine_tar: Path, uml: Path, shadow: str) ->
     assert done.stdout == f"0\n{shadow}\nroot\n"
     assert (user.folder / "b" / "new").stat().st_uid == user.uid
     user.run("rm", "-r", str(user.folder / "b"))
+
+
+# --- limits -------------------------------------------------------------------------------------------------------------------
+
+EATER = "x=0123456789abcdef; while :; do x=$x$x; done"
+
+
+def test_memory_is_the_machines(guest: Guest) -> None:
+    (total,) = re.findall(r"MemTotal: +(\d+) kB", guest("-m", "64m", "--", "cat", "/proc/meminfo").stdout)
+    assert 48 << 10 < int(total) < 64 << 10
+    guest("-m", "64m", "--", "sh", "-c", EATER, status=137)
+    assert guest("-m", "64m", "--", "echo", "within").stdout == "within\n"
+
+
+def test_number_of_processes(guest: Guest) -> None:
+    forks = "sleep 1 & sleep 1 & sleep 1 & sleep 1"
+    done = guest("--pids-limit", "3", "--", "sh", "-c", forks, status=None)
+    assert "an't fork" in done.stderr or "annot fork" in done.stderr
+    assert guest("sh", "-c", f"{forks}; cat /sys/fs/cgroup/pids.max; echo 1 > /sys/fs/cgroup/pids.max", status=1).stdout == "2048\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user may have no control groups")
+def test_processors_are_the_hosts(guest: Guest, uml: Path, alpine_store: Path, environment: dict[str, str]) -> None:
+    command = [*command_under_test(), "run", "--rm", "-i", "--cpus", "0.2", "--isolation", "para", "--kernel", str(uml), IMAGE]
+    with subprocess.Popen(
+        [*command, "sh", "-c", "echo up; read line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment | {"ESTIBA_ROOT": str(alpine_store)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        monitors = [pid for pid in descendants(process.pid) if Path(f"/proc/{pid}/comm").read_text() == "linux\n"]
+        groups = [line.rsplit(":", 1)[1] for line in Path(f"/proc/{monitors[0]}/cgroup").read_text().splitlines()]
+        folders = [folder for group in groups for folder in Path("/sys/fs/cgroup").glob(f"**{group}") if "estiba" in group]
+        quotas = [
+            (folder / name).read_text().split()[0]
+            for folder in folders
+            for name in ("cpu.max", "cpu.cfs_quota_us")
+            if (folder / name).exists()
+        ]
+        process.communicate(b"\n", timeout=PATIENCE_SECONDS)
+    assert "20000" in quotas
+    assert "this machine lets the caller use 1" in guest("--cpus", "1.5", "--", "true", status=125).stderr
