@@ -27,6 +27,7 @@ pytest_plugins = [
     "tests.support.registries",
     "tests.support.stores",
     "tests.support.users",
+    "tests.support.live",
 ]
 
 HERE = Path(__file__).parent

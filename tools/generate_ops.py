@@ -17,7 +17,7 @@ SOURCE = TOP / "helper" / "ops.toml"
 C_FILE = TOP / "helper" / "src" / "ops.h"
 PYTHON_FILE = TOP / "src" / "estiba" / "plan" / "ops.py"
 
-SIDES = ("guest", "host", "container", "after", "unpack")
+SIDES = ("guest", "host", "container", "after", "unpack", "files")
 PYTHON_TYPES = {"u": "int", "q": "int", "s": "str | bytes", "b": "bytes", "l": "Sequence[str | bytes]"}
 
 # C's key words, and the macros of stdio.h, among the names that arguments may have.

@@ -142,8 +142,7 @@ static void leave_keyring(void)
         fail(LAUNCH, "keyring", errno, NULL, "of the session");
 }
 
-/* Slave: what the host mounts below a bind with propagation arrives, nothing goes back (mount_namespaces(7)). */
-static void part_from_host(struct container *self)
+void part_from_host(struct container *self)
 {
     static const char *const folders[] = {"/tmp", "/run", "/mnt", "/proc"};
     struct stat status;

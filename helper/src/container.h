@@ -29,6 +29,9 @@ struct container {
     bool groups_denied; /* setgroups(2) is denied in the user namespace */
 };
 
+/* container.c: the mounts become slaves: what the host mounts below a bind with propagation arrives, nothing goes back
+ * (mount_namespaces(7)). Opens what later operations need of the host. */
+void part_from_host(struct container *self);
 /* mount.c */
 void op_root(struct container *self, const struct op *op);
 void op_mount(struct container *self, const struct op *op);

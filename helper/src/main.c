@@ -8,6 +8,7 @@
 #include "base.h"
 #include "commands.h"
 #include "failure.h"
+#include "files.h"
 #include "initramfs.h"
 #include "plan.h"
 #include "seal.h"
@@ -19,7 +20,8 @@ static int check_main(const struct plan *plan)
     return 0;
 }
 
-enum { RUN_SIDES = 1 << SIDE_HOST | 1 << SIDE_CONTAINER | 1 << SIDE_AFTER, HOST_SIDE = 1 << SIDE_HOST };
+enum { RUN_SIDES = 1 << SIDE_HOST | 1 << SIDE_CONTAINER | 1 << SIDE_AFTER, HOST_SIDE = 1 << SIDE_HOST,
+       FILES_SIDES = 1 << SIDE_HOST | 1 << SIDE_CONTAINER };
 
 static const struct command {
     const char *name;
@@ -30,6 +32,8 @@ static const struct command {
     {"run", run_main, RUN_SIDES, true},          {"check", check_main, RUN_SIDES, false}, {"attach", attach_main, HOST_SIDE, false},
     {"unpack", unpack_main, HOST_SIDE, false},   {"read", read_main, HOST_SIDE, false},   {"remove", remove_main, HOST_SIDE, false},
     {"image", image_main, HOST_SIDE, false},
+    {"files", files_main, FILES_SIDES, true},    {"files-write", files_write_main, FILES_SIDES, true},
+    {"guard", guard_main, 1 << SIDE_HOST | 1 << SIDE_AFTER, false},
 };
 
 static const struct command *find_command(const char *name)

@@ -282,19 +282,24 @@ static void let_go_of_host(struct container *self)
     memset(self->trees, -1, sizeof self->trees);
 }
 
-void op_pivot(struct container *self, const struct op *op)
+void pivot_into(int root)
 {
     char cwd[2];
 
-    (void)op;
     /* pivot_root(2), "pivot_root(".", ".")": the old root is stacked on the new one and is taken off at once. */
-    if (fchdir(self->root) != 0 || sys_pivot_root(".", ".") != 0)
+    if (fchdir(root) != 0 || sys_pivot_root(".", ".") != 0)
         fail(LAUNCH, "pivot", errno, NULL, "into the container's root");
     if (sys_umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
         fail(LAUNCH, "pivot", errno, NULL, "the host's tree");
     /* A working directory outside the root is shown with a prefix (getcwd(3)). */
     if (syscall(SYS_getcwd, cwd, sizeof cwd) < 0 || cwd[0] != '/')
         fail(LAUNCH, "pivot", 0, NULL, "the working directory is not in the container");
+}
+
+void op_pivot(struct container *self, const struct op *op)
+{
+    (void)op;
+    pivot_into(self->root);
     let_go_of_host(self);
     self->pivoted = true;
 }

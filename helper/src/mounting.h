@@ -15,5 +15,7 @@ void refuse_root(struct container *self, const char *step, int target, const cha
 void refuse_proc(const char *step, int target, const char *path);
 /* Where `source` can be bound: a folder or a file in the container's root, made when missing; -1 and errno. */
 int bind_target(struct container *self, int source, const char *path);
+/* Makes `root`, a mount, the root of the mount namespace and takes the old one off. */
+void pivot_into(int root);
 
 #endif

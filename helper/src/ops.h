@@ -7,7 +7,7 @@
 #define PROTOCOL_VERSION 1
 #define MAX_ARGUMENTS 8
 
-enum side {SIDE_GUEST, SIDE_HOST, SIDE_CONTAINER, SIDE_AFTER, SIDE_UNPACK};
+enum side {SIDE_GUEST, SIDE_HOST, SIDE_CONTAINER, SIDE_AFTER, SIDE_UNPACK, SIDE_FILES};
 
 enum {
     OP_SLOT = 1,
@@ -81,6 +81,18 @@ enum {
     OP_UNPACK_SHARE = 272,
     OP_UNPACK_READ = 273,
     OP_UNPACK_STAT = 274,
+    OP_CONTAINER_ROOT = 288,
+    OP_CONTAINER_MOUNT = 289,
+    OP_UPPER_TREE = 290,
+    OP_FILES_BASE = 291,
+    OP_FILES_STAT = 292,
+    OP_FILES_LIST = 293,
+    OP_FILES_READ = 294,
+    OP_FILES_MAKE = 295,
+    OP_FILES_OPEN = 296,
+    OP_FILES_XATTR = 297,
+    OP_FILES_CLOSE = 298,
+    OP_GUARD = 299,
 };
 
 /* One argument. Strings end with a NUL that `size` does not count; a list's `data` is its encoded strings. */
@@ -157,6 +169,18 @@ union arguments {
     struct { union value path, key; } unpack_share;
     struct { union value path, offset, length; } unpack_read;
     struct { union value path; } unpack_stat;
+    struct { union value pidfd, user; } container_root;
+    struct { union value target; } container_mount;
+    struct { union value slot; } upper_tree;
+    struct { union value tree, path; } files_base;
+    struct { union value tree, path, follow; } files_stat;
+    struct { union value tree, path; } files_list;
+    struct { union value tree, path; } files_read;
+    struct { union value kind, path, target, uid, gid, mode, mtime, nanoseconds; } files_make;
+    struct { union value folder, path, uid, gid; } files_open;
+    struct { union value name, value; } files_xattr;
+    struct { union value size, mode, mtime, nanoseconds; } files_close;
+    struct { union value slot, text; } guard;
 };
 
 struct schema { uint16_t code; uint8_t side; const char *name; const char *types; };
@@ -234,6 +258,18 @@ static const struct schema schemas[] = {
     {272, SIDE_UNPACK, "unpack_share", "ss"},
     {273, SIDE_UNPACK, "unpack_read", "sqq"},
     {274, SIDE_UNPACK, "unpack_stat", "s"},
+    {288, SIDE_CONTAINER, "container_root", "uu"},
+    {289, SIDE_CONTAINER, "container_mount", "s"},
+    {290, SIDE_CONTAINER, "upper_tree", "u"},
+    {291, SIDE_FILES, "files_base", "us"},
+    {292, SIDE_FILES, "files_stat", "usu"},
+    {293, SIDE_FILES, "files_list", "us"},
+    {294, SIDE_FILES, "files_read", "us"},
+    {295, SIDE_FILES, "files_make", "ussuuuqu"},
+    {296, SIDE_FILES, "files_open", "usuu"},
+    {297, SIDE_FILES, "files_xattr", "sb"},
+    {298, SIDE_FILES, "files_close", "ququ"},
+    {299, SIDE_HOST, "guard", "us"},
 };
 #endif
 

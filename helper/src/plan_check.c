@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "failure.h"
+#include "files.h"
 #include "plan.h"
 #include "run.h"
 #include "base.h"
@@ -10,7 +11,7 @@
 static const uint16_t once[] = {
     OP_USER_NAMESPACE, OP_NAMESPACES, OP_STREAMS, OP_CLIENT, OP_LOG,  OP_STATUS,       OP_REPORT,  OP_TRACE, OP_STOP_SIGNAL,
     OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE, OP_CONNECT, OP_DETACH_KEYS,
-    OP_MACHINE,
+    OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE,
 };
 
 static _Noreturn void refuse(const struct op *op, const char *reason)
@@ -43,6 +44,8 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_STATUS:
     case OP_REPORT:
     case OP_TRACE:
+    case OP_CONTAINER_ROOT:
+    case OP_GUARD:
         check_slot(plan, op, args->all[0].u, false);
         break;
     case OP_LOG:
@@ -68,6 +71,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_ROOT:
     case OP_BIND:
     case OP_VOLUME:
+    case OP_UPPER_TREE:
         check_slot(plan, op, args->all[0].u, true);
         break;
     default:
@@ -136,6 +140,22 @@ static void check_all(const struct plan *plan)
     }
 }
 
+static bool is_one_of(const struct op *op, const uint16_t *codes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (op_is(op, codes[i]))
+            return true;
+    return false;
+}
+
+/* Every operation is one of these. */
+static void check_codes(const struct plan *plan, const uint16_t *codes, size_t count)
+{
+    for (uint32_t i = 0; i < plan->count; i++)
+        if (!is_one_of(&plan->ops[i], codes, count))
+            refuse(&plan->ops[i], "does not belong here");
+}
+
 void plan_check_attach(const struct plan *plan)
 {
     check_all(plan);
@@ -143,14 +163,48 @@ void plan_check_attach(const struct plan *plan)
         fail(LAUNCH, "plan", 0, NULL, "it connects to nothing");
 }
 
+void plan_check_files(const struct plan *plan)
+{
+    static const uint16_t allowed[] = {OP_SLOT,          OP_USER_NAMESPACE,  OP_OVERLAY,    OP_BIND, OP_VOLUME,
+                                       OP_READONLY_ROOT, OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_CONTAINER_MOUNT};
+    const struct op *running = plan_find(plan, OP_CONTAINER_ROOT), *overlay = plan_find(plan, OP_OVERLAY);
+    const struct op *root = running ? running : overlay, *user = plan_find(plan, OP_USER_NAMESPACE);
+
+    check_all(plan);
+    check_codes(plan, allowed, ARRAY_SIZE(allowed));
+    if (root == NULL || (running && overlay) || plan_next(plan, root, OP_OVERLAY))
+        fail(LAUNCH, "plan", 0, NULL, "it needs one root");
+    if ((user == NULL) != (running && running->args.container_root.user.u))
+        fail(LAUNCH, "plan", 0, NULL, "it needs one user namespace");
+    for (uint32_t i = 0; i < plan->count; i++) {
+        const struct op *op = &plan->ops[i];
+        bool joined = op_is(op, OP_CONTAINER_MOUNT);
+        if (op->schema->side == SIDE_CONTAINER && (op < root || (op > root && joined != (running != NULL))))
+            refuse(op, "does not fit its root");
+    }
+}
+
+void plan_check_guard(const struct plan *plan)
+{
+    static const uint16_t allowed[] = {OP_SLOT, OP_GUARD, OP_FORGET};
+
+    check_all(plan);
+    check_codes(plan, allowed, ARRAY_SIZE(allowed));
+}
+
 void plan_check_run(const struct plan *plan)
 {
+    static const uint16_t others[] = {OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD};
+
     const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *machine = plan_find(plan, OP_MACHINE);
     const struct op *execute = machine ? machine : plan_find(plan, OP_EXECUTE);
     const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
     const struct op *pivot = plan_find(plan, OP_PIVOT), *streams = plan_find(plan, OP_STREAMS);
 
     check_all(plan);
+    for (uint32_t i = 0; i < plan->count; i++)
+        if (is_one_of(&plan->ops[i], others, ARRAY_SIZE(others)))
+            refuse(&plan->ops[i], "does not belong here");
     if (execute == NULL)
         fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
     if (execute + 1 < plan->ops + plan->count && execute[1].schema->side == SIDE_CONTAINER)

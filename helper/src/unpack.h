@@ -35,6 +35,9 @@ int jail_run(const struct plan *plan, struct jail_options options, int (*body)(v
  * kernel has it), no system call but those of file work, no memory, no program. Exits the process when it cannot be done. */
 void jail_lock(const int *allowed, size_t count, bool read_only, uint64_t file_size);
 
+/* Leaves the capabilities that unpacking as root of a user namespace needs, and no more. */
+void jail_drop(void);
+
 /* The jail's system-call filter (unpack_filter.c). */
 void jail_filter(void);
 
@@ -46,6 +49,7 @@ _Noreturn void jail_fail(int out, const char *record, int error, const char *pat
 struct parent {
     int root;       /* O_PATH or better */
     int fd;           /* the folder `path`, or -1; never `root` */
+    bool mounts;      /* paths may lead through mounts */
     size_t length;
     char path[4096];
 };
@@ -68,5 +72,14 @@ void record_open(int errors_to);
 bool record_next(struct op *op);
 /* Whether a whole operation is already in the buffer. */
 bool record_waiting(void);
+
+/* --- answers on standard output (answer.c) --- */
+
+/* Each ends the process when nobody listens any more. */
+void answer_flush(void);
+void answer(const void *bytes, size_t length);
+void answer_number(uint32_t number);
+/* `length` bytes of a file from `offset` on; how many there were. errno says why it were fewer, 0 when the file is shorter. */
+uint64_t answer_file(int fd, uint64_t offset, uint64_t length);
 
 #endif

@@ -20,9 +20,9 @@
 
 static const unsigned allowed[] = {
     SYS_read, SYS_write, SYS_pread64, SYS_pwrite64, SYS_close, SYS_lseek, SYS_openat, SYS_openat2, SYS_fstat, SYS_newfstatat, SYS_statx,
-    SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat, SYS_unlinkat, SYS_renameat2, SYS_readlinkat, SYS_getdents64, SYS_fchown, SYS_fchownat,
-    SYS_fchmod, SYS_fchmodat, SYS_utimensat, SYS_ftruncate, SYS_fchdir, SYS_fsetxattr, SYS_lsetxattr, SYS_fgetxattr, SYS_flistxattr, SYS_syncfs, SYS_exit, SYS_exit_group,
-    SYS_rt_sigreturn, SYS_restart_syscall,
+    SYS_fstatfs, SYS_mkdirat, SYS_mknodat, SYS_symlinkat, SYS_linkat, SYS_unlinkat, SYS_renameat2, SYS_readlinkat, SYS_getdents64,
+    SYS_fchown, SYS_fchownat, SYS_fchmod, SYS_fchmodat, SYS_utimensat, SYS_ftruncate, SYS_fchdir, SYS_fsetxattr, SYS_lsetxattr,
+    SYS_fgetxattr, SYS_flistxattr, SYS_syncfs, SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_restart_syscall,
 };
 
 #define COUNT (sizeof(allowed) / sizeof(allowed[0]))

@@ -175,8 +175,7 @@ static void cover_others(const char *const *keep)
     closedir(root);
 }
 
-/* What unpacking as root of a user namespace needs, and no more. */
-static void drop_capabilities(void)
+void jail_drop(void)
 {
     const uint64_t kept = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_DAC_READ_SEARCH | 1ull << CAP_FOWNER | 1ull << CAP_FSETID |
                   1ull << CAP_MKNOD | 1ull << CAP_SETFCAP;
@@ -214,7 +213,7 @@ static _Noreturn void child(const struct jail *jail, int ready, int (*body)(void
     if (jail->held >= 0)
         must(dup3(jail->held, 3, 0) < 0 && jail->held != 3 ? -1 : 0, "descriptors");
     must(sys_close_range(jail->held >= 0 ? 4 : 3, ~0u, 0), "descriptors");
-    drop_capabilities();
+    jail_drop();
     umask(0);
     exit(body());
 }

@@ -48,11 +48,11 @@ static int walk(int root, const char *path, int flags)
     }
 }
 
-int open_beneath(int root, const char *path, int flags)
+static int open_below(int root, const char *path, int flags, uint64_t resolve)
 {
     struct open_how how = {
         .flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | resolve,
     };
     if (!is_plain(path)) {
         errno = EINVAL;
@@ -62,6 +62,11 @@ int open_beneath(int root, const char *path, int flags)
     if (fd < 0 && (errno == ENOSYS || errno == EPERM))
         return walk(root, path, flags | O_CLOEXEC);
     return fd;
+}
+
+int open_beneath(int root, const char *path, int flags)
+{
+    return open_below(root, path, flags, RESOLVE_NO_XDEV);
 }
 
 int rename_new(int from_folder, const char *from, int to_folder, const char *to)
@@ -97,7 +102,7 @@ int parent_open(struct parent *parent, const char *path, const char **name)
     }
     memcpy(parent->path, path, length);
     parent->path[length] = '\0';
-    parent->fd = open_beneath(parent->root, parent->path, O_PATH | O_DIRECTORY);
+    parent->fd = open_below(parent->root, parent->path, O_PATH | O_DIRECTORY, parent->mounts ? 0 : RESOLVE_NO_XDEV);
     parent->length = length;
     return parent->fd;
 }

@@ -11,56 +11,20 @@
 
 #include "base.h"
 
-enum { BUFFER = 256 * 1024 };
-
-static unsigned char answer[BUFFER];
-static size_t answered;
 static struct parent parent;
-
-static void flush(void)
-{
-    if (write_all(1, answer, answered) < 0)
-        _exit(1); /* nobody listens any more */
-    answered = 0;
-}
-
-static void put(const void *bytes, size_t length)
-{
-    if (answered + length > BUFFER)
-        flush();
-    memcpy(answer + answered, bytes, length);
-    answered += length;
-}
-
-static void put_error(int error)
-{
-    uint32_t number = (uint32_t)error;
-    put(&number, sizeof(number));
-}
 
 /* A file that is longer or shorter than the archive says is damage that the receiver names; one that shrinks while it is read ends us. */
 static void answer_content(int fd, uint64_t offset, uint64_t length)
 {
     struct stat file;
     if (fstat(fd, &file) < 0 || !S_ISREG(file.st_mode) || offset > (uint64_t)file.st_size || length > (uint64_t)file.st_size - offset) {
-        put_error(EIO);
+        answer_number(EIO);
         return;
     }
-    put_error(0);
-    while (length) {
-        if (answered == BUFFER)
-            flush();
-        size_t room = BUFFER - answered;
-        ssize_t got = pread(fd, answer + answered, length < room ? length : room, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0) {
-            flush();
-            _exit(1);
-        }
-        answered += (size_t)got;
-        offset += (uint64_t)got;
-        length -= (uint64_t)got;
+    answer_number(0);
+    if (answer_file(fd, offset, length) < length) {
+        answer_flush();
+        _exit(1);
     }
 }
 
@@ -70,7 +34,7 @@ static void answer_read(const union arguments *arguments)
     int folder = parent_open(&parent, arguments->unpack_read.path.s.data, &name);
     autoclose fd = folder < 0 ? -1 : openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
-        put_error(errno);
+        answer_number((uint32_t)errno);
         return;
     }
     answer_content(fd, arguments->unpack_read.offset.q, arguments->unpack_read.length.q);
@@ -83,12 +47,12 @@ static void answer_stat(const union arguments *arguments)
     const char *name;
     int folder = parent_open(&parent, arguments->unpack_stat.path.s.data, &name);
     if (folder < 0 || fstatat(folder, name, &entry, AT_SYMLINK_NOFOLLOW) < 0) {
-        put_error(errno);
+        answer_number((uint32_t)errno);
         return;
     }
     ssize_t length = S_ISLNK(entry.st_mode) ? readlinkat(folder, name, target, sizeof(target)) : 0;
     if (length < 0) {
-        put_error(errno);
+        answer_number((uint32_t)errno);
         return;
     }
     struct __attribute__((packed)) {
@@ -98,8 +62,8 @@ static void answer_stat(const union arguments *arguments)
         uint32_t nanoseconds, length;
     } reply = { 0, entry.st_mode, entry.st_uid, entry.st_gid, (uint64_t)entry.st_size, entry.st_mtim.tv_sec, (uint32_t)entry.st_mtim.tv_nsec,
             (uint32_t)length };
-    put(&reply, sizeof(reply));
-    put(target, (size_t)length);
+    answer(&reply, sizeof(reply));
+    answer(target, (size_t)length);
 }
 
 static int body(void)
@@ -113,7 +77,7 @@ static int body(void)
     jail_lock(&parent.root, 1, true, 0);
     for (;;) {
         if (!record_waiting())
-            flush(); /* the other side may wait for these answers before it asks again */
+            answer_flush(); /* the other side may wait for these answers before it asks again */
         if (!record_next(&op))
             return 0;
         if (op_is(&op, OP_UNPACK_READ))

@@ -87,7 +87,7 @@ def test_scripts_parse(shell: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "replies"),
     [
-        ("estiba com", ["completion"]),
+        ("estiba compl", ["completion"]),
         ("estiba run --pull=al", ["always"]),
         ("estiba image ", ["ls", "pull"]),
         ("estiba --root ", []),

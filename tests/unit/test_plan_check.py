@@ -106,6 +106,11 @@ def without(plan: list[Op], code: int) -> list[Op]:
         ([*HOST, *CONTAINER, ops.streams(1, 0, 0, 0)], "streams is out of order"),
         ([*CONTAINER, *HOST], "slot is out of order"),
         ([*HOST, *CONTAINER, ops.unpack_whiteout("x")], "unpack_whiteout does not belong here"),
+        ([*HOST, *CONTAINER, ops.files_stat(0, "", 0)], "files_stat does not belong here"),
+        ([*HOST, ops.container_root(0, 1), *CONTAINER], "container_root does not belong here"),
+        ([*HOST, ops.container_mount("/x"), *CONTAINER], "container_mount does not belong here"),
+        ([*HOST, ops.upper_tree(0), *CONTAINER], "upper_tree does not belong here"),
+        ([*HOST, ops.guard(0, "x"), *CONTAINER], "guard does not belong here"),
         ([], "it executes nothing"),
     ],
 )

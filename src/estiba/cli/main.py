@@ -29,6 +29,10 @@ VERBS: dict[str, str | dict[str, str]] = {
     "run": "run",
     "attach": "attach",
     "logs": "logs",
+    "cp": "cp",
+    "diff": "diff",
+    "commit": "commit",
+    "export": "export",
     "pull": "pull",
     "push": "push",
     "images": "images",
@@ -73,6 +77,10 @@ VERBS: dict[str, str | dict[str, str]] = {
         "ps": "ps",
         "inspect": "inspect",
         "prune": "container_prune",
+        "cp": "cp",
+        "diff": "diff",
+        "commit": "commit",
+        "export": "export",
     },
     "image": {
         "ls": "images",
@@ -106,9 +114,9 @@ VERBS: dict[str, str | dict[str, str]] = {
 
 # Docker's words for what is not here yet: answered by one line, not taken for a typing error.
 _NOT_YET = {
-    "": "build builder buildx commit compose cp diff events exec export manifest network pause plugin port search stats top unpause update "
+    "": "build builder buildx compose events exec manifest network pause plugin port search stats top unpause update "
     "volume",
-    "container": "commit cp diff exec export pause port stats top unpause update",
+    "container": "exec pause port stats top unpause update",
     "image": "build",
 }
 

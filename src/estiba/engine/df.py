@@ -6,9 +6,13 @@ import os
 from dataclasses import dataclass
 
 from estiba.engine.containers import list_containers
+from estiba.engine.files.host_source import open_folder
 from estiba.engine.units import human_size
 from estiba.store.layout import Store
 from estiba.store.usage import Usage, disk_usage
+
+#: Folders in folders that are still looked into: each costs a walk from the top.
+_DEEPEST = 200
 
 
 class UsageRow:
@@ -61,15 +65,41 @@ def _containers(store: Store) -> UsageRow:
 
 
 def tree_size(path: str) -> int:
-    """Bytes of the regular files below a folder; what only a container's own ids may read is left out."""
-    total = 0
+    """Bytes of the regular files below a folder; what only a container's own ids may read, or lies very deep, is left out.
+
+    A container may change its tree meanwhile, so no link is followed on the way.
+    """
     try:
-        with os.scandir(path) as entries:
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (PermissionError, FileNotFoundError):
+        return 0
+    total = 0
+    folders = [b""]
+    try:
+        while folders:
+            below = folders.pop()
+            try:
+                total += _files_in(root, below, folders)
+            except (PermissionError, FileNotFoundError, NotADirectoryError):
+                continue
+    finally:
+        os.close(root)
+    return total
+
+
+def _files_in(root: int, below: bytes, folders: list[bytes]) -> int:
+    """Bytes of the files of one folder; its folders are added to `folders`."""
+    total = 0
+    descriptor = open_folder(root, below)
+    try:
+        with os.scandir(descriptor) as entries:
             for entry in entries:
+                name = os.fsencode(entry.name)
                 if entry.is_dir(follow_symlinks=False):
-                    total += tree_size(entry.path)
+                    if below.count(b"/") < _DEEPEST:
+                        folders.append(below + b"/" + name if below else name)
                 elif entry.is_file(follow_symlinks=False):
                     total += entry.stat(follow_symlinks=False).st_size
-    except (PermissionError, FileNotFoundError):
-        return total
+    finally:
+        os.close(descriptor)
     return total

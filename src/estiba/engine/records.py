@@ -23,8 +23,6 @@ from estiba.linux import cgroup, idmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from estiba.config.settings import Settings
 
 #: A start looks at so many records at most; what is left is the next command's. It bounds the cost with many containers.
@@ -232,11 +230,15 @@ def forget(settings: Settings, container_id: str) -> None:
 
 
 def sweep(settings: Settings, limit: int | None = None) -> list[str]:
-    """Releases what dead containers hold; looks at `limit` records at most. Returns the ids of those released."""
-    try:
-        names: Sequence[str] = os.listdir(live_folder(settings))
-    except FileNotFoundError:
-        return []
+    """Releases what dead containers hold; looks at `limit` records at most. Returns the ids of those released.
+
+    A container that a dead command froze (engine/freeze.py) goes on.
+    """
+    if _names(f"{settings.runtime_dir}/frozen"):
+        from estiba.engine.freeze import thaw_abandoned
+
+        thaw_abandoned(settings)
+    names = _names(live_folder(settings))
     swept = []
     for name in names if limit is None else names[:limit]:
         record = read(settings, name)
@@ -244,3 +246,10 @@ def sweep(settings: Settings, limit: int | None = None) -> list[str]:
             release(settings, record)
             swept.append(name)
     return swept
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []

@@ -86,6 +86,18 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     272: ("unpack_share", "unpack", "ss", ("path", "key")),
     273: ("unpack_read", "unpack", "sqq", ("path", "offset", "length")),
     274: ("unpack_stat", "unpack", "s", ("path",)),
+    288: ("container_root", "container", "uu", ("pidfd", "user")),
+    289: ("container_mount", "container", "s", ("target",)),
+    290: ("upper_tree", "container", "u", ("slot",)),
+    291: ("files_base", "files", "us", ("tree", "path")),
+    292: ("files_stat", "files", "usu", ("tree", "path", "follow")),
+    293: ("files_list", "files", "us", ("tree", "path")),
+    294: ("files_read", "files", "us", ("tree", "path")),
+    295: ("files_make", "files", "ussuuuqu", ("kind", "path", "target", "uid", "gid", "mode", "mtime", "nanoseconds")),
+    296: ("files_open", "files", "usuu", ("folder", "path", "uid", "gid")),
+    297: ("files_xattr", "files", "sb", ("name", "value")),
+    298: ("files_close", "files", "ququ", ("size", "mode", "mtime", "nanoseconds")),
+    299: ("guard", "host", "us", ("slot", "text")),
 }
 
 NAMES: dict[int, str] = {code: entry[0] for code, entry in SCHEMA.items()}
@@ -532,3 +544,91 @@ def unpack_stat(path: str | bytes) -> Op:
     s64 mtime, u32 nanoseconds, u32 length, and a symbolic link's target of that length.
     """
     return (274, path)
+
+
+def container_root(pidfd: int, user: int) -> Op:
+    """The root: what the running program of the slot's pidfd has for one, without what is mounted on it. `user` 1: its
+    user namespace is joined too.
+    """
+    return (288, pidfd, user)
+
+
+def container_mount(target: str | bytes) -> Op:
+    """After `container_root`: what the running container has mounted at `target` is seen there."""
+    return (289, target)
+
+
+def upper_tree(slot: int) -> Op:
+    """Tree 1: the slot's folder as it is on disk, the upper layer of the container."""
+    return (290, slot)
+
+
+def files_base(tree: int, path: str | bytes) -> Op:
+    """Resolves a path as the container would, links included, to a folder that later paths are below. Answers u32
+    errno.
+    """
+    return (291, tree, path)
+
+
+def files_stat(tree: int, path: str | bytes, follow: int) -> Op:
+    """Answers u32 errno and, when that is 0, a status. follow 0: below the base; 1: from the tree's root, resolved as
+    the container would, but not a link that the last component is; 2: that one too.
+    """
+    return (292, tree, path, follow)
+
+
+def files_list(tree: int, path: str | bytes) -> Op:
+    """A folder. Answers u32 errno and, when that is 0, its status, its attributes, and each entry: u32 length of the
+    name, name, status; u32 0; u32 errno of what ended the list early, or 0.
+    """
+    return (293, tree, path)
+
+
+def files_read(tree: int, path: str | bytes) -> Op:
+    """A regular file. Answers u32 errno and, when that is 0, its status, its attributes, u32 count and as many pairs
+    u64 offset, u64 length of the parts that are no holes, their content, and u32 errno: not 0 when the file changed
+    meanwhile, and zeros stand for what was missing.
+    """
+    return (294, tree, path)
+
+
+def files_make(
+    kind: int,
+    path: str | bytes,
+    target: str | bytes,
+    uid: int,
+    gid: int,
+    mode: int,
+    mtime: int,
+    nanoseconds: int,
+) -> Op:
+    """Makes an entry: kind 0 a folder (one that is there is taken; mode and time come with `files_close`), 1 a
+    symbolic link, 2 a named pipe, 3 a hard link to the entry `target`. What is there and is no folder is replaced
+    by the others.
+    """
+    return (295, kind, path, target, uid, gid, mode, mtime, nanoseconds)
+
+
+def files_open(folder: int, path: str | bytes, uid: int, gid: int) -> Op:
+    """Folder 0: a new regular file in the place of what is there and no folder (what cannot be replaced because it is
+    mounted is written in place); `unpack_data` may follow. folder 1: a folder that is there. `files_xattr` may
+    follow, `files_close` ends it.
+    """
+    return (296, folder, path, uid, gid)
+
+
+def files_xattr(name: str | bytes, value: bytes) -> Op:
+    """Sets an extended attribute of what is open."""
+    return (297, name, value)
+
+
+def files_close(size: int, mode: int, mtime: int, nanoseconds: int) -> Op:
+    """Ends what is open: the size of a file, then mode and time."""
+    return (298, size, mode, mtime, nanoseconds)
+
+
+def guard(slot: int, text: str | bytes) -> Op:
+    """Only of `estiba-init guard`: when standard input ends, whatever ended it, `text` is written to the slot. Then
+    `forget` is carried out.
+    """
+    return (299, slot, text)

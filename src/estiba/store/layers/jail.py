@@ -16,10 +16,12 @@ from estiba.store.layers.pax import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
     from estiba.config.settings import Settings
+    from estiba.plan.ops import Op
 
     Buffer = bytes | memoryview
 
@@ -28,35 +30,27 @@ _BATCH = 1 << 19
 _BATCH_PARTS = 900  # below IOV_MAX
 
 
-class Jail:
+class Helper:
     """One running `estiba-init MODE`, as a context manager; leaving it waits for the helper, or kills it after an error.
 
-    Parameters: `root`, the folder that the jail sees; `held`, a descriptor whose flock(2) shall live as long as the jail; `what`, verb and
-    object for messages ("unpack layer sha256:...").
+    Parameters: `plan`, its operations; `keep`, the descriptors that its slots name, which stay the caller's; `what`, verb and object for
+    messages ("unpack layer sha256:...").
     """
 
-    def __init__(self, settings: Settings, mode: str, root: str, *, what: str, held: int | None = None) -> None:
+    def __init__(self, settings: Settings, mode: str, plan: Sequence[Op], keep: Sequence[int], *, what: str) -> None:
         self.what = what
         self.status: int | None = None
         self._parts: list[Buffer] = []
         self._size = 0
         self._input = self._output = self._errors = -1
-        self._pid = self._start(settings, mode, root, held)
+        self._pid = self._start(settings, mode, plan, keep)
         self._answers = os.fdopen(self._output, "rb", buffering=1 << 18, closefd=False)
 
-    def _start(self, settings: Settings, mode: str, root: str, held: int | None) -> int:
-        maps = layer_maps(settings)
+    def _start(self, settings: Settings, mode: str, operations: Sequence[Op], keep: Sequence[int]) -> int:
         program = helper_path(settings)
         theirs: list[int] = []
         try:
-            folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            theirs.append(folder)
-            slots = [ops.slot(0, folder, root)]
-            if held is not None:
-                slots.append(ops.slot(1, held, ""))
-            plan = plan_descriptor(
-                encode([*slots, ops.user_namespace(maps.uid_map, maps.gid_map, maps.setgroups, maps.newuidmap, maps.newgidmap)])
-            )
+            plan = plan_descriptor(encode(operations))
             theirs.append(plan)
             stdin, self._input = os.pipe2(os.O_CLOEXEC)
             theirs.append(stdin)
@@ -65,17 +59,15 @@ class Jail:
             theirs.append(stdout)
             self._errors, stderr = os.pipe2(os.O_CLOEXEC)
             theirs.append(stderr)
-            keep = [folder] if held is None else [folder, held]
-            pid = spawn(program, mode, plan, keep=keep, stdin=stdin, stdout=stdout, stderr=stderr)
+            return spawn(program, mode, plan, keep=keep, stdin=stdin, stdout=stdout, stderr=stderr)
         except OSError as error:
             self._close()
             raise FailedPrecondition(f"cannot {self.what}: estiba-init: {error.strerror}") from None
         finally:
-            if held is not None:
-                os.set_inheritable(held, False)
+            for descriptor in keep:
+                os.set_inheritable(descriptor, False)
             for descriptor in theirs:
                 os.close(descriptor)
-        return pid
 
     def send(self, *parts: Buffer) -> None:
         """Sends records, sooner or later; `flush` sends what is left."""
@@ -119,8 +111,11 @@ class Jail:
 
     def failure(self, said: bytes = b"") -> EstibaError:
         """The error that the helper reports, when it has ended or is about to."""
-        said += self._answers.read() + _drain(self._errors)
-        return _error(self.what, said, self.wait())
+        return _error(self.what, self.last_words(said), self.wait())
+
+    def last_words(self, said: bytes = b"") -> bytes:
+        """What the helper says until it ends, on standard output and error."""
+        return said + self._answers.read() + _drain(self._errors)
 
     def wait(self) -> int:
         """The helper's exit status (128 + signal when it was killed)."""
@@ -156,6 +151,26 @@ def _drain(descriptor: int) -> bytes:
     while data := os.read(descriptor, 65536):
         parts.append(data)
     return b"".join(parts)
+
+
+class Jail(Helper):
+    """A layer command.
+
+    Parameters: `root`, the folder that the jail sees; `held`, a descriptor whose flock(2) shall live as long as the jail.
+    """
+
+    def __init__(self, settings: Settings, mode: str, root: str, *, what: str, held: int | None = None) -> None:
+        maps = layer_maps(settings)
+        try:
+            folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FailedPrecondition(f"cannot {what}: {root}: {error.strerror}") from None
+        slots = [ops.slot(0, folder, root)] + ([] if held is None else [ops.slot(1, held, "")])
+        plan = [*slots, ops.user_namespace(maps.uid_map, maps.gid_map, maps.setgroups, maps.newuidmap, maps.newgidmap)]
+        try:
+            super().__init__(settings, mode, plan, [folder] if held is None else [folder, held], what=what)
+        finally:
+            os.close(folder)
 
 
 _RECORD = re.compile(rb"^failed ([a-z-]+) (\d+) (\S*)$", re.MULTILINE | re.ASCII)
