@@ -103,6 +103,18 @@ def test_power_cut_leaves_a_disk_that_starts_again(estiba: Command, live: Comman
     assert wait_for(estiba, "up", 2).split()[:3] == ["up", "x", "up"]
 
 
+def test_a_disk_counts_what_was_written(estiba: Command, live: Command) -> None:
+    """It is a file of 64 GiB, nearly all hole."""
+    live("sh", "-c", "head -c 3000000 /dev/urandom > /file; sync; echo up")
+    estiba("wait", "box")
+    assert estiba("ps", "-as", "--format", "{{.Size}}").stdout.strip().endswith("MB")
+    rows = {row["Type"]: row["Size"] for row in map(json.loads, estiba("system", "df", "--format", "json").stdout.splitlines())}
+    assert rows["Containers"].endswith("MB")
+    assert rows["Machine Disks"].endswith("MB")
+    (document,) = json.loads(estiba("inspect", "-s", "box").stdout)
+    assert 3_000_000 < document["SizeRw"] < 10_000_000
+
+
 def test_attach_to_a_guest(estiba: Command, live: Command, environment: dict[str, str]) -> None:
     live("-i", "--", "sh", "-c", "echo up; read line; echo got $line; exit 3")
     wait_for(estiba, "up")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import time
@@ -22,6 +24,7 @@ from tests.support.plans import descendants
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.command import Command
     from tests.support.containers import Remains
     from tests.support.machines import GuestRoot
 
@@ -194,3 +197,29 @@ def test_kill_of_each_process_leaves_nothing(running: subprocess.Popen[bytes], w
     while (alive := [pid for pid in everyone if lives(pid)]) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive
+
+
+MOMENTS = 24
+LONGEST_SECONDS = 0.15  # a start takes about half of that
+
+
+def test_kill_at_any_moment_of_a_start(
+    alpine_store: Path, environment: dict[str, str], uml: Path, remains: Remains, estiba: Command
+) -> None:
+    """What a crash leaves the next command removes."""
+    chosen, ids, killed = random.Random(7), set[str](), 0
+    words = [*command_under_test(), "run", "--rm", "--isolation", "para", "--kernel", str(uml), IMAGE, "sleep", "0.3"]
+    for moment in range(MOMENTS):
+        process = subprocess.Popen(words, env=environment | {"ESTIBA_ROOT": str(alpine_store)}, stderr=subprocess.DEVNULL)
+        time.sleep(chosen.uniform(0, LONGEST_SECONDS))
+        ids |= remains.containers()
+        victims = [process.pid, *descendants(process.pid)]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victims[moment % len(victims)], signal.SIGKILL)
+            killed += 1
+        process.wait(timeout=PATIENCE_SECONDS)
+    assert killed > MOMENTS // 2
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while remains.all(ids) and time.monotonic() < deadline:
+        estiba("run", "--rm", IMAGE, "true", ESTIBA_ROOT=str(alpine_store))
+    assert not remains.gone(ids)

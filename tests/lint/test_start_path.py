@@ -71,6 +71,15 @@ def test_ps_imports_nothing_heavy(words: list[str], estiba: Command, environment
     assert foreign(modules) == set()
 
 
+def test_run_on_another_kernel_imports_nothing_heavy(estiba: Command, environment: dict[str, str], uml: Path) -> None:
+    words = ("run", "--rm", "--isolation", "para", "--kernel", str(uml), "hello")
+    estiba(*words)
+    modules, done = imported_by(*words, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "estiba.machine.uml" in modules
+    assert foreign(modules) == set()
+
+
 @pytest.mark.parametrize("module", ["re", "json", "typing"])
 def test_list_can_fail(module: str, environment: dict[str, str]) -> None:
     done = subprocess.run(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from estiba.engine.containers import list_containers
+from estiba.engine.containers import Container, list_containers
 from estiba.engine.files.host_source import open_folder
+from estiba.engine.guest_disks import is_layer_disk, top_path
 from estiba.engine.units import human_size
 from estiba.store.layout import Store
 from estiba.store.usage import Usage, disk_usage
 
 #: Folders in folders that are still looked into: each costs a walk from the top.
 _DEEPEST = 200
+_STAT_BLOCK = 512  # stat(2)
 
 
 class UsageRow:
@@ -51,7 +53,7 @@ class DiskUsage:
 def df(store: Store) -> DiskUsage:
     """Measures the store. Raises DataLoss when a container's state cannot be read."""
     usage = disk_usage(store)
-    return DiskUsage([_images(usage), _containers(store)], usage.saved_by_layers, usage.saved_by_files)
+    return DiskUsage([_images(usage), _containers(store), *_machine_disks(store)], usage.saved_by_layers, usage.saved_by_files)
 
 
 def _images(usage: Usage) -> UsageRow:
@@ -62,6 +64,25 @@ def _containers(store: Store) -> UsageRow:
     sizes = [(tree_size(each.folder), each.status == "running") for each in list_containers(store)]
     running = sum(active for _, active in sizes)
     return UsageRow("Containers", len(sizes), running, sum(s for s, _ in sizes), sum(s for s, active in sizes if not active))
+
+
+def written(container: Container) -> int:
+    """Bytes that a container wrote: its own layer, or its disk where it runs on a kernel of its own."""
+    if not container.kernel:
+        return tree_size(f"{container.folder}/upper")
+    try:
+        return os.stat(top_path(container.folder)).st_blocks * _STAT_BLOCK
+    except FileNotFoundError:
+        return 0  # it never ran
+
+
+def _machine_disks(store: Store) -> list[UsageRow]:
+    """The images that guests see layers as. They go with their layers."""
+    sizes = []
+    for name in os.listdir(store.layers):
+        with os.scandir(f"{store.layers}/{name}") as entries:
+            sizes += [entry.stat().st_blocks * _STAT_BLOCK for entry in entries if is_layer_disk(entry.name)]
+    return [UsageRow("Machine Disks", len(sizes), 0, sum(sizes), 0)] if sizes else []
 
 
 def tree_size(path: str) -> int:
@@ -99,7 +120,8 @@ def _files_in(root: int, below: bytes, folders: list[bytes]) -> int:
                     if below.count(b"/") < _DEEPEST:
                         folders.append(below + b"/" + name if below else name)
                 elif entry.is_file(follow_symlinks=False):
-                    total += entry.stat(follow_symlinks=False).st_size
+                    status = entry.stat(follow_symlinks=False)
+                    total += min(status.st_size, status.st_blocks * _STAT_BLOCK)  # the disk of a machine is nearly all hole
     finally:
         os.close(descriptor)
     return total

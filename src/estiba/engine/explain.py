@@ -75,6 +75,8 @@ _PHASES = {
         ("rlimit", "oom_score_adj", "working_directory", "bounding", "user", "capabilities", "no_new_privileges", "seccomp"),
         "limits, filter, user",
     ),
+    **dict.fromkeys(("machine",), "the guest's kernel boots"),
+    **dict.fromkeys(("guest",), "the guest makes its container"),
     **dict.fromkeys(("execute",), "exec"),
     **dict.fromkeys(("executed", "started"), "the program"),
     **dict.fromkeys(("report", "exited"), "exit status, clean-up"),

@@ -12,6 +12,9 @@ from estiba.oci.digest import hex_of
 #: Layers in a pack.
 PACKED = 16
 
+# In the folder of a layer.
+_IMAGE, _PACK = "erofs", "pack-"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +26,22 @@ if TYPE_CHECKING:
 
 def layer_image(store: Store, settings: Settings, diff_id: DiffID) -> str:
     """Returns the path of a layer's image, which is made when it is not there. Raises FailedPrecondition, ResourceExhausted."""
-    path = f"{store.layers}/{hex_of(diff_id)}/erofs"
+    path = f"{store.layers}/{hex_of(diff_id)}/{_IMAGE}"
     if not os.path.exists(path):
         from estiba.engine.make_disks import make_layer_image
 
         make_layer_image(store, settings, diff_id, path)
     return path
+
+
+def is_layer_disk(name: str) -> bool:
+    """Tells whether a file in the folder of a layer is a disk of guests."""
+    return name == _IMAGE or name.startswith(_PACK)
+
+
+def top_path(folder: str) -> str:
+    """Where the disk of the changes of the container in `folder` is."""
+    return f"{folder}/top"
 
 
 class LayerDisk:
@@ -61,7 +74,7 @@ def _pack(store: Store, layers: Sequence[DiffID], paths: Sequence[str]) -> Layer
     from estiba.oci.digest import sha256_digest
 
     key = hex_of(sha256_digest("\n".join(layers).encode("ascii")))[:32]
-    path = f"{store.layers}/{hex_of(layers[-1])}/pack-{key}"  # it goes with the topmost layer that it holds
+    path = f"{store.layers}/{hex_of(layers[-1])}/{_PACK}{key}"  # it goes with the topmost layer that it holds
     if not os.path.exists(path):
         from estiba.engine.make_disks import make_pack
 

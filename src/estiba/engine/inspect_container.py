@@ -8,7 +8,7 @@ from typing import Any
 from estiba.config.settings import Settings
 from estiba.engine import containers, records
 from estiba.engine.containers import Container
-from estiba.engine.df import tree_size
+from estiba.engine.df import written
 from estiba.runtime.spec import USER
 from estiba.store.layout import Store
 
@@ -37,7 +37,7 @@ def inspect_container(store: Store, settings: Settings, name: str, *, size: bool
         "Driver": "overlayfs",
         "Platform": "linux",
         "ExecIDs": None,
-        **({"SizeRw": tree_size(f"{container.folder}/upper")} if size else {}),
+        **({"SizeRw": written(container)} if size else {}),
         "GraphDriver": {"Name": "overlayfs", "Data": {"UpperDir": f"{container.folder}/upper", "WorkDir": f"{container.folder}/work"}},
         "HostConfig": _host_config(container, spec),
         "Mounts": [_mount(entry) for entry in container.volumes],

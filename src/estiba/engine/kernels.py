@@ -122,7 +122,7 @@ def _of_file(store: Store, settings: Settings, path: str) -> Kernel:
         raise NotFound(f"cannot use kernel {path}: {(error.strerror or 'it cannot be read').lower()}") from None
     note = f"{store.cache}/kernels/{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
     try:
-        with open(note, encoding="ascii") as file:
+        with open(note, encoding="utf-8") as file:
             return of_image(images.find(store, file.read()), path)
     except (FileNotFoundError, NotFound):
         pass
@@ -130,6 +130,6 @@ def _of_file(store: Store, settings: Settings, path: str) -> Kernel:
 
     image = add_kernel(store, settings, read_kernel(path), path, None)
     os.makedirs(f"{store.cache}/kernels", exist_ok=True)
-    with open(note, "w", encoding="ascii") as file:
+    with open(note, "w", encoding="utf-8") as file:
         file.write(image.id)
     return of_image(image, path)

@@ -37,7 +37,6 @@ LEAST_MEMORY = 32 << 20
 PATIENCE_SECONDS = 20
 #: Processes of a machine monitor beside those that stand for the guest's.
 _MONITOR_PROCESSES = 64
-_TOP = "top"
 
 
 class Machine:
@@ -100,7 +99,7 @@ class MachineBinder(Binder):
 
     def bind(self, status: int, groups: Sequence[int] = ()) -> None:
         bindings = self.bindings
-        path = f"{self._record.folder}/{_TOP}"
+        path = guest_disks.top_path(self._record.folder)
         if not self._dry and not os.path.exists(path):
             guest_disks.make_top(self._store, path, durable=not self._options.rm)
         self._disk(path, writable=True)

@@ -12,7 +12,7 @@ from estiba.oci.digest import DiffID, hex_of
 from estiba.store.layers.info import short
 from estiba.store.layers.jail import Jail
 from estiba.store.layout import Store
-from estiba.store.publish import Ingest, failure, ingest_name
+from estiba.store.publish import Ingest, failure
 
 #: Bytes of the file system of a container's changes. The file is sparse: what nobody wrote takes no room.
 TOP_SIZE = 64 << 30
@@ -49,13 +49,12 @@ def _append(target: int, path: str) -> None:
 
 def make_top_template(store: Store, path: str, *, durable: bool) -> None:
     """Makes the empty file system that each container on a kernel of its own gets a copy of. Raises FailedPrecondition."""
-    new = ingest_name(store, "top")
-    with open(new, "xb") as file:
-        file.truncate(TOP_SIZE)
     # Every feature by name: what a newer mke2fs adds by itself Linux 6.1 might not mount. Without room to grow an empty one has 340 kB.
     features = f"none,{'has_journal,' if durable else ''}{_FEATURES}"
-    _run("mke2fs", "e2fsprogs", "-q", "-F", "-t", "ext4", "-O", features, "-E", "lazy_itable_init=1,nodiscard", "-m0", new)
-    os.rename(new, path)
+    with Ingest(store, path) as file:
+        os.truncate(file.descriptor, TOP_SIZE)
+        _run("mke2fs", "e2fsprogs", "-q", "-F", "-t", "ext4", "-O", features, "-E", "lazy_itable_init=1,nodiscard", "-m0", file.path)
+        file.publish(path)
 
 
 def _run(program: str, package: str, *arguments: str) -> None:

@@ -41,12 +41,10 @@ class Row:
     @property
     def Size(self) -> str:  # noqa: N802 - Docker's field
         """What the container wrote, and with its image."""
-        import os
-
-        from estiba.engine.df import tree_size
+        from estiba.engine.df import written
         from estiba.engine.words import human_size
 
-        return human_size(tree_size(os.path.join(self.container.folder, "upper")))
+        return human_size(written(self.container))
 
     def Label(self, key: str) -> str:  # noqa: N802 - Docker's method
         """The value of one label."""
