@@ -144,6 +144,32 @@ def test_commit_and_the_configuration(images: Live) -> None:
     assert (config["Labels"], config["WorkingDir"]) == ({"mine": "yes", "other": "l"}, "/tmp/sub")
 
 
+def test_commit_knows_the_entrypoint_from_the_command(images: Live) -> None:
+    live = images
+    live("run", "--name", "box", "--entrypoint", "echo", IMAGE, "a", "b")
+    live("commit", "box", "local/echo")
+    config = inspect(live, "local/echo")["Config"]
+    assert (config["Entrypoint"], config["Cmd"]) == (["echo"], ["a", "b"])
+    live("run", "--name", "second", "local/echo", "c")
+    live("commit", "second", "local/echo2")
+    config = inspect(live, "local/echo2")["Config"]
+    assert (config["Entrypoint"], config["Cmd"]) == (["echo"], ["c"])
+
+
+def test_a_container_that_was_created_and_never_ran(images: Live) -> None:
+    live = images
+    live("create", "--name", "box", "-v", "/etc/apk", "-v", "/new/own", IMAGE, "cat", "/new/own/x", "/y")
+    (live.folder / "x").write_text("x")
+    assert live("diff", "box") == ""
+    live("cp", "x", "box:/new/own/x")
+    live("cp", "x", "box:/y")
+    live("cp", "box:/etc/apk/arch", "arch")  # the volume has what the image has there
+    assert set(live("diff", "box").splitlines()) == {"A /new", "A /new/own", "A /y"}
+    assert live("start", "-a", "box") == "xx"
+    live("cp", "box:/etc/apk/world", "world")
+    assert (live.folder / "world").stat().st_size
+
+
 def test_commit_refuses_before_it_reads(live: Live) -> None:
     live("run", "--name", "box", IMAGE, "true")
     text = live.fails("commit", "-c", "RUN true", "box")

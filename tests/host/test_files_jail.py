@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -307,6 +308,42 @@ def test_a_container_that_ends_meanwhile(live: Live) -> None:
         live.stop()
         assert jail.stat(b"d/f").size == 6
         jail.finish()
+
+
+def test_a_container_is_not_started_while_its_mounts_are_seen(live: Live) -> None:
+    live.start("[ -e /d ] || mkdir /d; echo hello > /d/f")
+    with View(live)() as jail:
+        assert jail.stat(b"d/f").size == 6
+        live.stop()
+        command = subprocess.Popen([*live.command, "start", "box"], env=live.environment, stdout=subprocess.PIPE)
+        time.sleep(0.3)
+        assert command.poll() is None
+        assert jail.stat(b"d/f").size == 6
+        jail.finish()
+    assert command.communicate(timeout=60)[0] == b"box\n"
+    live("stop", "-t", "0", "box")
+
+
+def test_copies_and_starts_at_once(live: Live) -> None:
+    """Whatever the container does meanwhile, a copy succeeds or says that it is about to start or end."""
+    live.start("mkdir -p /d; echo hello > /d/f")
+    live.stop()
+    (live.folder / "new").write_text("new")
+    churn = subprocess.Popen(
+        ["sh", "-c", 'for i in 1 2 3 4 5 6 7 8; do "$@" start box; "$@" stop -t 0 box; done', "sh", *live.command],
+        env=live.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    copies = 0
+    while churn.poll() is None:
+        for words in (("cp", "new", "box:/d/new"), ("cp", "box:/d/f", "f")):
+            done = live.full(*words, status=None)
+            copies += done.returncode == 0
+            assert done.returncode == 0 or b"about to start or to end" in done.stderr or b"it ended at this moment" in done.stderr, done
+    out, err = churn.communicate()
+    assert (out.split(), err) == ([b"box"] * 16, b"")
+    assert copies
+    live("cp", "box:/d/new", "back")
+    assert (live.folder / "back").read_text() == "new"
 
 
 def test_a_container_that_has_just_ended(live: Live) -> None:

@@ -143,7 +143,7 @@ class Binder:
         source, folder = mount["source"], self._record.folder
         if source.startswith(folder + "/"):
             if not self._dry:
-                os.makedirs(source, mode=0o755)
+                os.makedirs(source, mode=0o755, exist_ok=True)
             self.bindings.volumes[mount["destination"]] = self._bind(mount, source)
         elif self._dry:
             self._bind(mount, source)

@@ -26,9 +26,8 @@ def committed(container: Container, image: ImageConfig, section: dict[str, Any],
     process, annotations = spec["process"], spec["annotations"]
     config = dict(section)
     _put(config, "Env", _environment(process["env"], image, spec))
-    words: list[str] = process["args"]
-    entrypoint, command = _split(words, image.entrypoint)
-    _put(config, "Entrypoint", entrypoint)
+    command = container.command[container.entrypoint :]
+    _put(config, "Entrypoint", container.command[: container.entrypoint])
     _put(config, "Cmd", command)
     user = annotations[USER]
     if user != (image.user or "0"):
@@ -58,14 +57,6 @@ def _environment(env: Sequence[str], image: ImageConfig, spec: dict[str, Any]) -
     """The variables but for those that every container gets."""
     given = {f"HOSTNAME={spec.get('hostname', '')}", _PATH} | ({"TERM=xterm"} if spec["process"]["terminal"] else set())
     return [entry for entry in env if entry in image.env or entry not in given]
-
-
-def _split(words: Sequence[str], entrypoint: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The entrypoint and the command of a container's arguments. Another entrypoint than the image's is one word (--entrypoint)."""
-    count = len(entrypoint)
-    if list(words[:count]) == list(entrypoint):
-        return list(words[:count]), list(words[count:])
-    return list(words[:1]), list(words[1:])
 
 
 def _put_stop_signal(config: dict[str, Any], number: int) -> None:

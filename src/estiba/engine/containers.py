@@ -34,8 +34,9 @@ class Container:
     """
 
     __slots__ = (
-        "command", "created", "exit_code", "finished", "folder", "id", "image", "interactive", "kernel", "labels", "layers", "log", "name",
-        "oom", "options", "pid", "pid_started", "platform", "reference", "remove", "started", "status", "stop_timeout", "volumes",
+        "command", "created", "entrypoint", "exit_code", "finished", "folder", "id", "image", "interactive", "kernel", "labels",
+        "layers", "log", "name", "oom", "options", "pid", "pid_started", "platform", "reference", "remove", "started", "status",
+        "stop_timeout", "volumes",
     )  # fmt: skip
 
     def __init__(self, folder: str, state: dict[str, object]) -> None:
@@ -48,6 +49,7 @@ class Container:
         self.image = get_str(state, "image", what, "")
         self.layers = get_str_list(state, "layers", what)
         self.command = get_str_list(state, "command", what)
+        self.entrypoint = get_int(state, "entrypoint", what, 0)  # the first words of `command` that are the entrypoint
         self.platform = get_str(state, "platform", what, "")
         self.remove = get_bool(state, "remove", what)
         self.volumes = [as_dict(entry, what) for entry in get_list(state, "volumes", what, [])]
@@ -121,6 +123,16 @@ def list_running(store: Store, settings: Settings) -> list[Container]:
 def lock(container: Container) -> Lock:
     """The lock of verbs that change a container; whoever has it looks at the container again."""
     return Lock(f"{container.folder}/lock", what=f"container {container.name}", kind="container")
+
+
+def mounted(container: Container, *, shared: bool) -> Lock:
+    """Held, shared, by who sees the root of a running container: its mounts live until he lets go (engine/files/views.py)."""
+    return Lock(f"{container.folder}/mounted", shared, what=f"container {container.name}")
+
+
+def unmounted(container: Container) -> None:
+    """Waits until nobody sees the root of an earlier run any more: two overlays on one upper folder are undefined (overlayfs.rst)."""
+    mounted(container, shared=False).acquire().release()
 
 
 def again(store: Store, container: Container) -> Container:

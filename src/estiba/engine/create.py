@@ -17,7 +17,7 @@ from estiba.engine.launching import Launching, take_back, unique
 from estiba.errors import AlreadyExists
 from estiba.oci.strict_json import dumps
 from estiba.runtime.options import MountRequest
-from estiba.runtime.spec import build_spec
+from estiba.runtime.spec import build_spec, entrypoint_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ class Draft(Launching):
             "image": self.stack.image,
             "layers": self.stack.layers if self.machine is None else [self.machine.kernel.layer, *self.stack.layers],
             "command": self.spec["process"]["args"],
+            "entrypoint": entrypoint_words(self.stack.config, self.options),
             "remove": self.options.rm,
             "volumes": [_volume(mount) for mount in self.options.mounts if mount.type != "tmpfs"],
             "labels": {**self.stack.config.labels, **self.options.labels},

@@ -122,10 +122,11 @@ def start_time(pid: int) -> str:
 
 def is_dead(record: Record) -> bool:
     """Tells whether nothing of the container lives."""
-    return not _is_locked(record) and (_has_run(record) or _creator_is_dead(record))
+    return not is_locked(record) and (_has_run(record) or _creator_is_dead(record))
 
 
-def _is_locked(record: Record) -> bool:
+def is_locked(record: Record) -> bool:
+    """Tells whether keeper or monitor live, or a helper that is about to start the container."""
     try:
         descriptor = os.open(f"{record.folder}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -154,7 +155,7 @@ def _creator_is_dead(record: Record) -> bool:
 def finish(settings: Settings, record: Record) -> None:
     """Releases what a container holds whose helper this process has waited for: one that failed early has not done it itself."""
     path = f"{live_folder(settings)}/{record.id}"
-    if os.path.exists(path) and not _is_locked(record):
+    if os.path.exists(path) and not is_locked(record):
         release(settings, record)
 
 

@@ -72,6 +72,7 @@ def prepare(store: Store, settings: Settings, container: Container, *, attached:
         container = containers.again(store, container)
         if container.status == "running":
             return None
+        containers.unmounted(container)
         stored, running = Stored(store, settings, container), False
         stored.options.interactive = container.interactive
         try:

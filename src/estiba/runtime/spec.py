@@ -107,6 +107,11 @@ def arguments(config: ImageConfig, options: RunOptions) -> list[str]:
     return words
 
 
+def entrypoint_words(config: ImageConfig, options: RunOptions) -> int:
+    """How many words of `arguments` are the entrypoint; the others are the command."""
+    return len(config.entrypoint) if options.entrypoint is None else int(bool(options.entrypoint))
+
+
 def environment(config: ImageConfig, options: RunOptions) -> list[str]:
     """Returns the environment: defaults, the image's, the caller's, later ones over earlier ones."""
     variables: dict[str, str] = {"PATH": _PATH}

@@ -1,18 +1,19 @@
 """Views of a container's files: which plan the helper gets.
 
 A running container's root and mounts are those that it has, cloned in its own namespaces. A stopped one's are mounted again, in
-namespaces of the helper's own, with the ids of the layers on disk; then the container's lock is held as long as the helper lives, so that
-nobody starts it meanwhile: two overlays on one upper folder are undefined (overlayfs.rst).
+namespaces of the helper's own, with the ids of the layers on disk. Two overlays on one upper folder are undefined (overlayfs.rst), so
+nobody starts a container while there is a view of it: a stopped one's lock is held, and ``containers/<id>/mounted`` of one that may end.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from estiba.config.settings import Settings
-from estiba.engine import containers
+from estiba.engine import containers, records
 from estiba.engine.bind_errors import cannot_bind
 from estiba.engine.binder import FILES
 from estiba.engine.containers import Container
@@ -30,6 +31,7 @@ from estiba.store.layout import Store
 if TYPE_CHECKING:
     from estiba.plan.ops import Op
 
+_PATIENCE_SECONDS = 10
 _PATH = os.O_PATH | os.O_CLOEXEC
 _NO_UPPER = 0xFFFFFFFF
 #: The container's kernel file systems: nothing in them is a file of the container.
@@ -39,7 +41,7 @@ _PRIVATE = mounts.MS_PRIVATE | mounts.MS_REC
 
 
 class LockedJail(FileJail):
-    """A view whose container must not be started meanwhile."""
+    """A view that holds a lock as long as its mounts live."""
 
     def __init__(self, lock: Lock, draft: _Draft, mode: str) -> None:
         self._lock = lock
@@ -102,7 +104,7 @@ def open_root(store: Store, settings: Settings, container: Container, *, what: s
         return _running(_Draft(store, settings, container, what), mode, volumes=volumes)
     lock = containers.lock(container).acquire()
     try:
-        container = containers.again(store, container)
+        container = _settled(store, container, lock, what)
         draft = _Draft(store, settings, container, what)
         if not container.pid:
             return _stopped(draft, lock, write=write, volumes=volumes)
@@ -111,6 +113,20 @@ def open_root(store: Store, settings: Settings, container: Container, *, what: s
         raise
     lock.release()
     return _running(draft, mode, volumes=volumes)
+
+
+def _settled(store: Store, container: Container, lock: Lock, what: str) -> Container:
+    """The container as it is under its lock, when it is neither about to run nor about to end: its watchers have its root mounted."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        container = containers.again(store, container)
+        if container.pid or not records.is_locked(records.Record(container.id, container.folder)):
+            return container
+        if time.monotonic() > until:
+            raise Conflict(f"cannot {what}: container {container.name} is about to start or to end", hint="try again")
+        lock.release()
+        time.sleep(0.01)
+        lock.acquire()
 
 
 def open_changes(store: Store, settings: Settings, container: Container, *, what: str) -> FileJail:
@@ -129,18 +145,22 @@ def open_changes(store: Store, settings: Settings, container: Container, *, what
 
 def _running(draft: _Draft, mode: str, *, volumes: bool) -> FileJail:
     user = any(entry["type"] == "user" for entry in draft.spec["linux"]["namespaces"])
+    lock = containers.mounted(draft.container, shared=True).acquire()
     try:
         program = draft.container.pidfd()
         if program is None:
             raise Conflict(f"cannot {draft.what}: it ended at this moment", hint="try again")
-        program = draft.slot(program)
+        draft.plan.append(ops.container_root(draft.slot(program), int(user)))
+        draft.slot(os.dup(lock.descriptor))
         if not user:
             draft.own_user_namespace()
-        draft.plan.append(ops.container_root(program, int(user)))
         if volumes:
             targets = [f"/etc/{name}" for name in FILES] + [mount["destination"] for mount in _asked(draft.spec)]
             draft.plan += [ops.container_mount(target) for target in targets]
-        return FileJail(draft.settings, mode, draft.operations(), draft.descriptors, what=draft.what)
+        return LockedJail(lock, draft, mode)
+    except BaseException:
+        lock.release()
+        raise
     finally:
         draft.close()
 
