@@ -351,8 +351,8 @@ def test_a_container_that_has_just_ended(live: Live) -> None:
     view = View(live)
     container = containers.find(view.store, "box")
     live.stop()
-    with pytest.raises(Conflict, match="ended"):
-        open_root(view.store, view.settings, container, what="try it")
+    with pytest.raises(Conflict, match="ended"), open_root(view.store, view.settings, container, what="try it") as jail:
+        jail.stat(b"")
 
 
 @pytest.mark.parametrize(
