@@ -14,6 +14,7 @@ import pytest
 
 from estiba.config.settings import load
 from estiba.engine import machine_doctor
+from tests.support.kernels import KERNELS
 from tests.support.machines import impostor
 
 if TYPE_CHECKING:
@@ -58,6 +59,16 @@ def test_kernel_from_import_to_removal(estiba: Command, image: str, uml: Path) -
     assert document["Config"]["Labels"]["kernel.kind"] == "uml"
     assert "Untagged" in estiba("kernel", "rm", row["Name"]).stdout
     assert estiba("kernel", "ls", "-q").stdout == ""
+
+
+def test_kernels_of_other_rungs_are_known(estiba: Command, image: str) -> None:
+    kernel = KERNELS / "vmlinux-6.1.192-x86_64.xz"
+    if not kernel.exists():
+        pytest.skip("needs the kernels of ../shared/kernels")
+    estiba("kernel", "import", str(kernel))
+    (row,) = [json.loads(line) for line in estiba("kernel", "ls", "--format", "json").stdout.splitlines()]
+    assert (row["Kind"], row["Release"], row["Default"]) == ("vmlinux", "6.1.192-estiba", "partial,full")
+    assert "it is a vmlinux, and --isolation para takes uml" in estiba(*PARA, "--kernel", row["Name"], image, "true", status=125).stderr
 
 
 def test_kernel_that_was_imported_last_is_taken(estiba: Command, image: str, uml: Path, tmp_path: Path) -> None:
@@ -133,6 +144,15 @@ def test_kernel_that_fails(
     assert "estiba: cannot start container: machine " in done.stderr
     assert words in done.stderr
     assert len(done.stderr.splitlines()) <= 2
+    assert left(environment) == []
+
+
+def test_kernel_of_another_machine(estiba: Command, image: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    program = impostor(tmp_path, "")
+    data = bytearray(program.read_bytes())
+    data[18:20] = (183).to_bytes(2, "little")  # e_machine: aarch64 (elf.h)
+    program.write_bytes(data)
+    assert "it is for arm64, this machine is amd64" in estiba(*PARA, "--kernel", str(program), image, "true", status=125).stderr
     assert left(environment) == []
 
 

@@ -104,6 +104,8 @@ VERBS: dict[str, str | dict[str, str]] = {
         "import": "kernel_import",
         "ls": "kernel_ls",
         "list": "kernel_ls",
+        "pull": "pull",
+        "push": "push",
         "inspect": "inspect",
         "rm": "kernel_rm",
         "remove": "kernel_rm",

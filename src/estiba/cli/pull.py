@@ -43,7 +43,7 @@ COMMAND = Command(
         ("estiba pull localhost:5000/app:1.2", "from a registry of this machine, over plain HTTP"),
         ("estiba pull --platform linux/arm64 alpine", "for another processor"),
     ],
-    aliases=("image pull",),
+    aliases=("image pull", "kernel pull"),
     least=1,
     most=1,
     complete="image",

@@ -41,7 +41,7 @@ COMMAND = Command(
         ("estiba tag app localhost:5000/app:1.2", "name it for the registry"),
         ("estiba push localhost:5000/app:1.2", "send it"),
     ],
-    aliases=("image push",),
+    aliases=("image push", "kernel push"),
     least=1,
     most=1,
     complete="image",

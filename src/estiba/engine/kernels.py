@@ -10,6 +10,7 @@ import os
 
 from estiba.errors import DataLoss, InvalidArgument, NotFound
 from estiba.oci.digest import parse_diff_id
+from estiba.oci.platform import host_platform
 from estiba.oci.strict_json import get_str, get_str_list
 from estiba.store import images, references
 from estiba.store.layer_ids import highest_id
@@ -74,6 +75,9 @@ def choose(store: Store, settings: Settings, name: str | None, rung: str) -> Ker
         kernel = found
     if kernel.kind not in RUNGS[rung]:
         raise InvalidArgument(f"cannot use kernel {name}: it is a {kernel.kind}, and --isolation {rung} takes {' or '.join(RUNGS[rung])}")
+    host = host_platform().architecture
+    if kernel.architecture != host:
+        raise InvalidArgument(f"cannot use kernel {name}: it is for {kernel.architecture}, this machine is {host}")
     if highest_id(store, kernel.layer) is None:
         raise DataLoss(f"cannot use kernel {name}: its layer is missing from the store", hint="estiba system check --repair")
     return kernel
