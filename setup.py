@@ -1,6 +1,6 @@
 """Builds the C programs of estiba and puts them into the wheel; everything else is in pyproject.toml.
 
-Three static programs: `estiba-init` and `estiba-hello` go into the package (`estiba/_bin`), the launcher becomes the
+Four static programs: `estiba-init`, `estiba-hello` and `estiba-workload` go into the package (`estiba/_bin`), the launcher becomes the
 command `estiba`. They are linked with musl where `musl-gcc` works, for they start a fifth of a millisecond sooner than
 the same programs linked with glibc; else the C compiler's own static library serves.
 """
@@ -89,6 +89,7 @@ class BuildPrograms(build_py):
         PROGRAMS.mkdir(parents=True, exist_ok=True)
         call(["make", "-C", str(HELPER), f"CC={' '.join(cc)}"], "compiling estiba-init")
         compile_program(cc, HELPER / "hello" / "hello.c", PROGRAMS / "estiba-hello")
+        compile_program(cc, HELPER / "workload" / "workload.c", PROGRAMS / "estiba-workload")
         super().run()
 
 

@@ -26,7 +26,7 @@ def program_headers(path: Path) -> set[int]:
     return {struct.unpack_from("<I", data, offset + index * size)[0] for index in range(count)}
 
 
-@pytest.mark.parametrize("name", ["estiba-init", "estiba-hello"])
+@pytest.mark.parametrize("name", ["estiba-init", "estiba-hello", "estiba-workload"])
 def test_program_is_static(name: str) -> None:
     assert not program_headers(PROGRAMS / name) & {PT_INTERP, PT_DYNAMIC}
     assert os.access(PROGRAMS / name, os.X_OK)

@@ -18,7 +18,7 @@ OVERVIEW = {
     "Registries": ("login", "logout"),
     "Store": ("system df", "system check", "system prune"),
     "Kernels": ("kernel import", "kernel ls", "kernel rm"),
-    "This machine": ("doctor", "info", "version", "completion"),
+    "This machine": ("doctor", "info", "compare", "version", "completion"),
 }
 _MOST_USED = ("run", "images", "pull", "rmi")
 _INDENT = "  "

@@ -48,6 +48,7 @@ VERBS: dict[str, str | dict[str, str]] = {
     "logout": "logout",
     "info": "info",
     "doctor": "doctor",
+    "compare": "compare",
     "version": "version",
     "completion": "completion",
     "create": "create",
