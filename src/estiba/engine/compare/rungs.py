@@ -95,7 +95,9 @@ class Estiba(Rung):
         return f"estiba {__version__}, Linux {os.uname().release}" if self.name == CONTAINER else f"estiba {__version__}"
 
     def places(self) -> list[str]:
-        """The layers' folders."""
+        """The layers' folders; nothing for a machine, whose disks and kernel are not counted yet."""
+        if self.name != CONTAINER:
+            return []
         return [f"{self.store.layers}/{hex_of(diff_id)}/fs" for diff_id in find(self.store, self.image).layers]
 
 
