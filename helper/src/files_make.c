@@ -122,7 +122,7 @@ static void make(struct tree *tree, const union arguments *args)
 }
 
 /* A file that is mounted there cannot be replaced: it is emptied and keeps its owner and mode. */
-static int open_mounted(int folder, const char *name)
+static int open_mounted(int folder, const char *name, off_t size)
 {
     struct stat entry;
     autoclose fd = openat(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -132,6 +132,7 @@ static int open_mounted(int folder, const char *name)
     if (!S_ISREG(entry.st_mode))
         refuse(EBUSY);
     must(ftruncate(fd, 0));
+    must(ftruncate(fd, size));
     return keep_fd(&fd);
 }
 
@@ -148,12 +149,14 @@ static void open_file(struct tree *tree, const union arguments *args)
         if (clear(folder, name) < 0) {
             in_place = errno == EBUSY;
             must(in_place ? 0 : -1);
-            opened = open_mounted(folder, name);
+            opened = open_mounted(folder, name, (off_t)args->files_open.size.q);
             return;
         }
     }
     must(opened);
+    /* Both take set-id bits and capabilities away, so they come first. */
     must(fchown(opened, args->files_open.uid.u, args->files_open.gid.u));
+    must(ftruncate(opened, (off_t)args->files_open.size.q));
 }
 
 static void open_folder(struct tree *tree, const union arguments *args)
@@ -195,8 +198,6 @@ static void close_entry(const union arguments *args)
 {
     const struct timespec time = {(time_t)args->files_close.mtime.q, (long)args->files_close.nanoseconds.u}, times[2] = {time, time};
 
-    if (!folder_open)
-        must(ftruncate(opened, (off_t)args->files_close.size.q));
     if (!in_place)
         must(fchmod(opened, args->files_close.mode.u & 07777));
     must(futimens(opened, times));

@@ -177,9 +177,9 @@ union arguments {
     struct { union value tree, path; } files_list;
     struct { union value tree, path; } files_read;
     struct { union value kind, path, target, uid, gid, mode, mtime, nanoseconds; } files_make;
-    struct { union value folder, path, uid, gid; } files_open;
+    struct { union value folder, path, size, uid, gid; } files_open;
     struct { union value name, value; } files_xattr;
-    struct { union value size, mode, mtime, nanoseconds; } files_close;
+    struct { union value mode, mtime, nanoseconds; } files_close;
     struct { union value slot, text; } guard;
 };
 
@@ -266,9 +266,9 @@ static const struct schema schemas[] = {
     {293, SIDE_FILES, "files_list", "us"},
     {294, SIDE_FILES, "files_read", "us"},
     {295, SIDE_FILES, "files_make", "ussuuuqu"},
-    {296, SIDE_FILES, "files_open", "usuu"},
+    {296, SIDE_FILES, "files_open", "usquu"},
     {297, SIDE_FILES, "files_xattr", "sb"},
-    {298, SIDE_FILES, "files_close", "ququ"},
+    {298, SIDE_FILES, "files_close", "uqu"},
     {299, SIDE_HOST, "guard", "us"},
 };
 #endif

@@ -166,11 +166,11 @@ def test_only_files_and_folders_are_opened(view: View) -> None:
 def test_changes(view: View) -> None:
     view.sends(
         ops.files_make(0, "n", "", *META),
-        ops.files_open(0, "n/f", 3, 4), ops.unpack_data(2, b"xy"), ops.files_xattr("user.a", b"1"), ops.files_close(6, 0o4711, 5, 6),
+        ops.files_open(0, "n/f", 6, 3, 4), ops.unpack_data(2, b"xy"), ops.files_xattr("user.a", b"1"), ops.files_close(0o4711, 5, 6),
         ops.files_make(1, "n/l", "anywhere", 5, 6, 0, 7, 8),
         ops.files_make(2, "n/p", "", 0, 0, 0o640, 0, 0),
         ops.files_make(3, "n/h", "n/f", *META),
-        ops.files_open(1, "n", 9, 9), ops.files_close(0, 0o750, 11, 0),
+        ops.files_open(1, "n", 0, 9, 9), ops.files_close(0o750, 11, 0),
     )  # fmt: skip
     with view() as jail:
         found = dict(jail.list(b"n").entries)
@@ -194,11 +194,11 @@ EVIL = ["../x", "/x", "d/../x", "d//x", "d/l/x", "abs/x", "d/up/x", "d/root/x", 
 @pytest.mark.parametrize("path", EVIL)
 def test_paths_that_lead_elsewhere(view: View, path: str) -> None:
     before = sorted(view.live("diff", "box").splitlines())
-    view.refused(ops.files_open(0, path, 0, 0))
+    view.refused(ops.files_open(0, path, 0, 0, 0))
     for kind in range(4):
         view.refused(ops.files_make(kind, path, "d/f", *META))
     if path:
-        view.refused(ops.files_open(1, path, 5, 5))
+        view.refused(ops.files_open(1, path, 0, 5, 5))
         view.refused(ops.files_make(3, "own", path, *META))
     assert sorted(view.live("diff", "box").splitlines()) == before
 
@@ -207,9 +207,9 @@ def test_what_replaces_what(view: View) -> None:
     view.sends(ops.files_make(0, "d", "", *META))  # a folder takes the one that is there
     assert "something is there that is no folder" in view.refused(ops.files_make(0, "d/f", "", *META))
     assert "something is there that is no folder" in view.refused(ops.files_make(0, "d/l", "", *META))
-    for record in (ops.files_open(0, "d/e", 0, 0), ops.files_make(1, "d/e", "x", *META), ops.files_make(2, "d/e", "", *META)):
+    for record in (ops.files_open(0, "d/e", 0, 0, 0), ops.files_make(1, "d/e", "x", *META), ops.files_make(2, "d/e", "", *META)):
         assert "a folder is there" in view.refused(record)
-    view.sends(ops.files_open(0, "d/l", 0, 0), ops.files_close(0, 0o600, 0, 0))
+    view.sends(ops.files_open(0, "d/l", 0, 0, 0), ops.files_close(0o600, 0, 0))
     with view() as jail:
         assert jail.stat(b"d/l").is_file, "the link was replaced, not followed"
         assert jail.stat(b"d/f").size == 6
@@ -220,16 +220,16 @@ def test_what_replaces_what(view: View) -> None:
     "data",
     [
         b"\xff" * 100,
-        encode_op(ops.files_open(0, "a", 0, 0))[:-1],
+        encode_op(ops.files_open(0, "a", 0, 0, 0))[:-1],
         encode_op(ops.files_make(4, "a", "", *META)),
         encode_op(ops.files_make(0xFFFFFFFF, "a", "", *META)),
-        encode_op(ops.files_close(0, 0, 0, 0)),
+        encode_op(ops.files_close(0, 0, 0)),
         encode_op(ops.unpack_data(0, b"x")),
         encode_op(ops.files_xattr("user.a", b"")),
-        encode_op(ops.files_open(0, "a", 0, 0)) + encode_op(ops.files_open(0, "b", 0, 0)),
-        encode_op(ops.files_open(0, "a", 0, 0)) + encode_op(ops.files_make(0, "b", "", *META)),
-        encode_op(ops.files_open(1, "d", 0, 0)) + encode_op(ops.unpack_data(0, b"x")),
-        encode_op(ops.files_open(0, "a", 0, 0)),
+        encode_op(ops.files_open(0, "a", 0, 0, 0)) + encode_op(ops.files_open(0, "b", 0, 0, 0)),
+        encode_op(ops.files_open(0, "a", 0, 0, 0)) + encode_op(ops.files_make(0, "b", "", *META)),
+        encode_op(ops.files_open(1, "d", 0, 0, 0)) + encode_op(ops.unpack_data(0, b"x")),
+        encode_op(ops.files_open(0, "a", 0, 0, 0)),
         encode_op(ops.files_stat(1, "", 0)),
         encode_op(ops.files_stat(2, "", 0)),
         encode_op(ops.files_list(0xFFFFFFFF, "")),
@@ -237,7 +237,7 @@ def test_what_replaces_what(view: View) -> None:
         encode_op(ops.unpack_erase("d/f", 0)),
         encode_op(ops.mount("proc", "/proc", 0, [])),
         encode_op(ops.slot(0, 0, "")),
-        encode_op(ops.files_open(0, "a", 0, 0)).replace(b"a", b"\0"),
+        encode_op(ops.files_open(0, "a", 0, 0, 0)).replace(b"a", b"\0"),
         b"\x26\x01\0\0\xff\xff\xff\x7f",
     ],
 )
@@ -248,7 +248,7 @@ def test_malformed_records_end_the_jail(view: View, data: bytes) -> None:
 
 
 def test_who_may_only_look_changes_nothing(view: View) -> None:
-    for record in (ops.files_make(0, "a", "", *META), ops.files_open(0, "d/f", 0, 0), ops.files_open(1, "d", 0, 0)):
+    for record in (ops.files_make(0, "a", "", *META), ops.files_open(0, "d/f", 0, 0, 0), ops.files_open(1, "d", 0, 0, 0)):
         with pytest.raises(EstibaError), view() as jail:
             jail.send(encode_op(record))
             jail.finish()
@@ -259,7 +259,7 @@ def test_who_may_only_look_changes_nothing(view: View) -> None:
 
 def test_owners_that_the_container_does_not_have(live: Live) -> None:
     live.start(SCRIPT)
-    assert "its owner has no place" in View(live).refused(ops.files_open(0, "a", 70_000, 0))
+    assert "its owner has no place" in View(live).refused(ops.files_open(0, "a", 0, 70_000, 0))
 
 
 def test_without_openat2_the_walk_gives_the_same_answers(view: View) -> None:

@@ -94,9 +94,9 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     293: ("files_list", "files", "us", ("tree", "path")),
     294: ("files_read", "files", "us", ("tree", "path")),
     295: ("files_make", "files", "ussuuuqu", ("kind", "path", "target", "uid", "gid", "mode", "mtime", "nanoseconds")),
-    296: ("files_open", "files", "usuu", ("folder", "path", "uid", "gid")),
+    296: ("files_open", "files", "usquu", ("folder", "path", "size", "uid", "gid")),
     297: ("files_xattr", "files", "sb", ("name", "value")),
-    298: ("files_close", "files", "ququ", ("size", "mode", "mtime", "nanoseconds")),
+    298: ("files_close", "files", "uqu", ("mode", "mtime", "nanoseconds")),
     299: ("guard", "host", "us", ("slot", "text")),
 }
 
@@ -609,12 +609,12 @@ def files_make(
     return (295, kind, path, target, uid, gid, mode, mtime, nanoseconds)
 
 
-def files_open(folder: int, path: str | bytes, uid: int, gid: int) -> Op:
-    """Folder 0: a new regular file in the place of what is there and no folder (what cannot be replaced because it is
-    mounted is written in place); `unpack_data` may follow. folder 1: a folder that is there. `files_xattr` may
-    follow, `files_close` ends it.
+def files_open(folder: int, path: str | bytes, size: int, uid: int, gid: int) -> Op:
+    """Folder 0: a new regular file of `size` bytes in the place of what is there and no folder (what cannot be
+    replaced because it is mounted is written in place); `unpack_data` may follow. folder 1: a folder that is there.
+    `files_xattr` may follow, `files_close` ends it.
     """
-    return (296, folder, path, uid, gid)
+    return (296, folder, path, size, uid, gid)
 
 
 def files_xattr(name: str | bytes, value: bytes) -> Op:
@@ -622,9 +622,9 @@ def files_xattr(name: str | bytes, value: bytes) -> Op:
     return (297, name, value)
 
 
-def files_close(size: int, mode: int, mtime: int, nanoseconds: int) -> Op:
-    """Ends what is open: the size of a file, then mode and time."""
-    return (298, size, mode, mtime, nanoseconds)
+def files_close(mode: int, mtime: int, nanoseconds: int) -> Op:
+    """Ends what is open: mode and time."""
+    return (298, mode, mtime, nanoseconds)
 
 
 def guard(slot: int, text: str | bytes) -> Op:

@@ -39,7 +39,7 @@ def _members(source: Source) -> Iterator[Buffer]:
             continue
         parts = stretches(entry)
         stored = sum(length for _, length in parts)
-        if entry.parts is not None and entry.real_size - stored >= _WORTH:
+        if entry.real_size - stored >= _WORTH and _is_aligned(parts, entry.real_size):
             yield from _sparse(entry, parts, stored)
             for _, length in parts:
                 yield from take(length)
@@ -53,6 +53,11 @@ def _members(source: Source) -> Iterator[Buffer]:
             at = offset + length
         yield from _zeros(entry.real_size - at)
         yield bytes(-entry.real_size % BLOCK)
+
+
+def _is_aligned(parts: list[tuple[int, int]], size: int) -> bool:
+    """Whether every part ends with a block or with the file: GNU tar reads each from a new block on."""
+    return all(length % BLOCK == 0 or offset + length == size for offset, length in parts)
 
 
 def _zeros(count: int) -> Iterator[bytes]:

@@ -102,7 +102,12 @@ class HostSink:
         if entry.kind == tar.SYMLINK:
             os.symlink(entry.link, name, dir_fd=folder)
         else:
-            os.mkfifo(name, entry.mode & 0o777, dir_fd=folder)
+            os.mkfifo(name, 0o600, dir_fd=folder)
+            pipe = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                os.chmod(f"/proc/self/fd/{pipe}", entry.mode & 0o1777)  # whatever the umask
+            finally:
+                os.close(pipe)
         if self._owners:
             os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
         os.utime(name, ns=(_time(entry), _time(entry)), dir_fd=folder, follow_symlinks=False)

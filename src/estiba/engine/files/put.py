@@ -46,7 +46,7 @@ class Put:
             if entry.kind == tar.DIRECTORY:
                 self._folder(path, place, entry)
             elif entry.kind == tar.FILE:
-                self._jail.send(encode_op(ops.files_open(0, place, *self._owner(entry))))
+                self._jail.send(encode_op(ops.files_open(0, place, entry.real_size, *self._owner(entry))))
                 for offset, length in stretches(entry):
                     at = offset
                     for piece in take(length):
@@ -65,7 +65,7 @@ class Put:
             if entry is None:
                 continue
             parent, _, name = path.rpartition(b"/")
-            self._jail.send(encode_op(ops.files_open(1, self._go(parent, name), *self._owner(entry))))
+            self._jail.send(encode_op(ops.files_open(1, self._go(parent, name), 0, *self._owner(entry))))
             self._close(entry)
         self._jail.finish()
 
@@ -75,7 +75,7 @@ class Put:
     def _close(self, entry: Entry) -> None:
         for name, value in (kept(entry.xattrs) or {}).items() if entry.xattrs else ():
             self._jail.send(encode_op(ops.files_xattr(name, value)))
-        self._jail.send(encode_op(ops.files_close(entry.real_size, entry.mode, entry.mtime, entry.nanoseconds)))
+        self._jail.send(encode_op(ops.files_close(entry.mode, entry.mtime, entry.nanoseconds)))
 
     def _make(self, kind: int, place: bytes, entry: Entry, target: bytes = b"") -> None:
         uid, gid = self._owner(entry)
@@ -137,7 +137,7 @@ class Put:
         elif status is None:
             entry = Entry(folder, tar.DIRECTORY, 0o755, 0, 0, 0, 0, b"", 0)
             self._make(_FOLDER, place, entry)
-            self._jail.send(encode_op(ops.files_open(1, place, 0, 0)))
+            self._jail.send(encode_op(ops.files_open(1, place, 0, 0, 0)))
             self._close(entry)
         elif not status.is_folder:
             raise Conflict(f"cannot {self._jail.what}: {show(folder)} is no folder")

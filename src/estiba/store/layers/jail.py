@@ -103,11 +103,14 @@ class Helper:
     def finish(self) -> None:
         """Ends the input, waits for the helper; raises what it reports."""
         self.flush()
-        os.close(self._input)
-        self._input = -1
+        self._close_input()
         said = self._answers.read()
         if self.wait() != 0:
             raise self.failure(said)
+
+    def _close_input(self) -> None:
+        os.close(self._input)
+        self._input = -1
 
     def failure(self, said: bytes = b"") -> EstibaError:
         """The error that the helper reports, when it has ended or is about to."""
