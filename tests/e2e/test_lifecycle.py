@@ -1,5 +1,5 @@
 """The life of containers through the command line. Every case passes on docker too, where a daemon can run here: what this file
-expects is what users of Docker rely on.
+expects is what users of Docker rely on. ENGINE_UNDER_TEST=estiba or =docker chooses one of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-ENGINES = ["estiba", *(["docker"] if available() else [])]
+ENGINES = [os.environ["ENGINE_UNDER_TEST"]] if "ENGINE_UNDER_TEST" in os.environ else ["estiba", *(["docker"] if available() else [])]
 
 
 class Engine:
@@ -46,7 +46,7 @@ class Engine:
 
 @pytest.fixture(scope="module", autouse=True)  # before the first test looks at what there is
 def dockerd(alpine_tar: Path) -> Iterator[list[str]]:
-    if not available():
+    if "docker" not in ENGINES:
         yield []
         return
     with PrivateDockerd() as daemon:
@@ -68,10 +68,10 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     assert under_test("ps", "-aq").stdout == ""
 
 
-def until(condition: str, engine: Engine, name: str) -> None:
+def until(condition: str, engine: Engine, name: str, form: str = "{{.State.Status}}") -> None:
     deadline = time.monotonic() + 20
-    while engine.state(name, "{{.State.Status}}") != condition:
-        assert time.monotonic() < deadline
+    while (found := engine.state(name, form)) != condition:
+        assert time.monotonic() < deadline, found
         time.sleep(0.05)
 
 
@@ -236,3 +236,72 @@ def test_cidfile_names_the_container(engine: Engine, tmp_path: Path) -> None:
     assert path.read_text() == container
     engine("wait", container)
     assert "cid" in engine("create", "--cidfile", str(path), IMAGE, "true", status=None).stderr
+
+
+def test_wait_ends_with_the_run(engine: Engine) -> None:
+    engine("run", "-d", "--name", "again", "--restart", "always", IMAGE, "sh", "-c", "sleep 0.5; exit 3")
+    assert engine("wait", "again").stdout == "3\n"
+    engine("rm", "-f", "again")
+
+
+def test_wait_for_one_that_does_not_run(engine: Engine) -> None:
+    engine("create", "--name", "idle", IMAGE, "true")
+    assert engine("wait", "idle").stdout == "0\n"
+
+
+# --- restart policies ------------------------------------------------------------------------------------------------------
+
+
+def test_on_failure_tries_so_often_and_no_more(engine: Engine) -> None:
+    engine("run", "-d", "--name", "flaky", "--restart", "on-failure:2", IMAGE, "sh", "-c", "echo x >>/count; exit 3")
+    until("exited 3 2", engine, "flaky", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}")
+    assert engine.state("flaky", "{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}}") == "on-failure 2"
+    engine("start", "flaky")  # counts from the beginning
+    until("exited 2", engine, "flaky", "{{.State.Status}} {{.RestartCount}}")
+
+
+def test_on_failure_leaves_success_alone(engine: Engine) -> None:
+    engine("run", "-d", "--name", "fine", "--restart", "on-failure", IMAGE, "sh", "-c", "test -e /once && exit 0; touch /once; exit 1")
+    until("exited 0 1", engine, "fine", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}")
+
+
+@pytest.mark.parametrize("policy", ["always", "unless-stopped"])
+def test_always_comes_back_until_it_is_stopped(engine: Engine, policy: str) -> None:
+    engine("run", "-d", "--name", "back", "--restart", policy, IMAGE, "sh", "-c", "test -e /twice && exec sleep 1000; mv /once /twice; touch /once")
+    until("running 2", engine, "back", "{{.State.Status}} {{.RestartCount}}")
+    pid = engine.state("back", "{{.State.Pid}}")
+    engine("stop", "-t", "0", "back")
+    assert engine.state("back") == "exited 137"
+    time.sleep(1)
+    assert engine.state("back") == "exited 137"
+    engine("start", "back")
+    assert engine.state("back", "{{.State.Status}} {{.RestartCount}}") == "running 0"
+    assert engine.state("back", "{{.State.Pid}}") != pid
+    engine("restart", "-t", "0", "back")
+    assert engine.state("back", "{{.State.Status}}") == "running"
+
+
+def test_one_that_crashes_again_and_again(engine: Engine) -> None:
+    """Its states, and that each verb ends it."""
+    for verb in (["stop"], ["kill"], ["rm", "-f"]):
+        engine("run", "-d", "--name", "loop", "--restart", "always", IMAGE, "sh", "-c", "exit 5")
+        # By now there are 0.8 seconds between two runs.
+        until("restarting true true 5 3", engine, "loop", "{{.State.Status}} {{.State.Running}} {{.State.Restarting}} {{.State.ExitCode}} {{.RestartCount}}")
+        assert engine("ps", "--format", "{{.Names}}").stdout == "loop\n"
+        assert "restarting" in engine("rm", "loop", status=1).stderr
+        engine(*verb, "loop")
+        if verb[0] != "rm":
+            time.sleep(0.5)
+            assert engine.state("loop") == "exited 5"
+            engine("rm", "loop")
+
+
+def test_the_caller_sees_the_first_end(engine: Engine) -> None:
+    engine("run", "--name", "front", "--restart", "on-failure:1", IMAGE, "sh", "-c", "exit 6", status=6)
+    until("exited 1", engine, "front", "{{.State.Status}} {{.RestartCount}}")
+
+
+@pytest.mark.parametrize("words", [["--restart", "maybe"], ["--restart", "always:3"], ["--restart", "on-failure:x"], ["--restart", "always", "--rm"]])
+def test_policies_that_are_none(engine: Engine, words: list[str]) -> None:
+    assert engine("run", "-d", *words, IMAGE, "true", status=125).stderr
+    assert engine("create", *words, IMAGE, "true", status=None).returncode != 0

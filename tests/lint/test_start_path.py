@@ -62,7 +62,7 @@ def test_run_imports_nothing_heavy(estiba: Command, environment: dict[str, str])
     assert foreign(modules) == set()
 
 
-@pytest.mark.parametrize("words", [["ps", "-q"], ["ps", "-aq"]])
+@pytest.mark.parametrize("words", [["ps", "-q"], ["ps", "-aq"], ["ps", "-a"], ["ps", "-a", "--filter", "status=created"]])
 def test_ps_imports_nothing_heavy(words: list[str], estiba: Command, environment: dict[str, str]) -> None:
     estiba("create", "hello")
     modules, done = imported_by(*words, environment=environment)

@@ -90,7 +90,7 @@ def test_every_module_with_a_command_is_in_the_table() -> None:
 
 def test_run_and_its_options_agree() -> None:
     """Each flag of the run-time room is on the command line, and each flag of the command line has its meaning there."""
-    offered = {flag.name for flag in RUN.flags() if not flag.ignored and not flag.refused} - {"restart", "no-healthcheck"}
+    offered = {flag.name for flag in RUN.flags() if not flag.ignored and not flag.refused} - {"no-healthcheck"}
     assert offered - {"publish"} == (set(PARSERS) | set(SWITCHES)) - {"publish"}
 
 
@@ -110,8 +110,10 @@ def test_run_options() -> None:
     ("words", "message"),
     [
         (["-p", "80:80", "x"], "cannot run with -p: a container has no network yet; --network host uses the host's"),
-        (["--restart", "maybe", "x"], "cannot use --restart 'maybe': unknown policy"),
-        (["--restart=always", "x"], "cannot use --restart always: containers are not restarted by themselves yet"),
+        (["--restart", "maybe", "x"], "cannot use --restart 'maybe': not a valid value"),
+        (["--restart=always:3", "x"], "cannot use --restart 'always:3': a number of attempts is for on-failure alone"),
+        (["--restart=on-failure:x", "x"], "cannot use --restart 'on-failure:x': not a whole number"),
+        (["--restart=always", "--rm", "x"], "cannot use --restart with --rm: a container that goes with its run is not there to start again"),
         (["--gpus", "all", "x"], "cannot run with --gpus: there is no support for GPUs; --device gives a device"),
         ([""], "cannot run an image without a name"),
     ],

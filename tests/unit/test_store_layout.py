@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from estiba.errors import Conflict, DataLoss, FailedPrecondition, PermissionDenied, ResourceExhausted
+from estiba.errors import Conflict, DataLoss, FailedPrecondition, NotFound, PermissionDenied, ResourceExhausted
 from estiba.linux import locks
 from estiba.linux.locks import Lock, check_order
 from estiba.store.layout import Store, folders
@@ -256,7 +256,7 @@ def test_volatile_folder_comes_back(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_a_lock_in_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(ResourceExhausted, match="cannot lock"):
+    with pytest.raises(NotFound, match="cannot lock"):
         Lock(str(tmp_path / "none" / "lock")).acquire()
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.template import Template
+
     form = found.string("format")
     template = Template(form) if form not in ("", "json") else None
     documents: list[dict[str, object]] = []

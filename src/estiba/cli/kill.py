@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.each import each, signal_option
-    from estiba.engine.stop import kill
+    from estiba.engine.kill import kill
 
     number = signal_option(found.string("signal")) or 9
     return each(found.arguments, lambda name: kill(context.store, name, number))

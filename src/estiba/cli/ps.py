@@ -33,7 +33,7 @@ def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.ps import ps
 
     last = 1 if found.switch("latest") else _number(found.string("last"))
-    rows = ps(
+    rows, damaged = ps(
         context.store,
         context.settings,
         every=found.switch("all"),
@@ -41,6 +41,8 @@ def _run(context: Context, found: Invocation) -> int:
         filters=found.strings("filter"),
         full=found.switch("no-trunc"),
     )
+    for error in damaged:
+        output.warn(error.message)
     form = found.string("format")
     if found.switch("quiet"):
         output.lines([row.ID for row in rows])

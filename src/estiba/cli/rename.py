@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.rename import rename
 
-    rename(context.store, *found.arguments)
+    rename(context.store, context.settings, *found.arguments)
     return 0
 
 

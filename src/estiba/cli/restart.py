@@ -13,16 +13,10 @@ if TYPE_CHECKING:
 
 def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.each import each, seconds, signal_option
-    from estiba.engine.start import start
-    from estiba.engine.stop import stop
+    from estiba.engine.restart import restart
 
     timeout, number = seconds(found.string("timeout"), "timeout"), signal_option(found.string("signal"))
-
-    def restart(name: str) -> str:
-        stop(context.store, name, timeout=timeout, number=number)
-        return start(context.store, context.settings, name)
-
-    return each(found.arguments, restart)
+    return each(found.arguments, lambda name: restart(context.store, context.settings, name, timeout=timeout, number=number))
 
 
 COMMAND = Command(

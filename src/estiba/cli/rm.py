@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.each import each
-    from estiba.engine.stop import remove
+    from estiba.engine.rm import rm
     from estiba.errors import NotFound
 
     force = found.switch("force")
 
     def act(name: str) -> str:
         try:
-            return remove(context.store, context.settings, name, force=force)
+            return rm(context.store, context.settings, name, force=force)
         except NotFound:
             if force:  # as Docker: what is not there needs no removal
                 return name

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 
-from estiba import errors
 from estiba.cli import output
 from estiba.cli.arguments import Command, Flag, many, switch
 from estiba.errors import InvalidArgument
 from estiba.runtime.options import RunOptions
+from estiba.runtime.parse_lifecycle import check
 from estiba.runtime.parse_options import PARSERS, SWITCHES
 
 TYPE_CHECKING = False
@@ -24,7 +24,6 @@ _NO_NETWORK = "a container has no network yet; --network host uses the host's"
 _NO_HEALTH = "there are no health checks yet"
 _NO_LIMIT = "this limit is not offered"
 _WINDOWS = "it is a flag for Windows"
-_RESTART = ("no", "always", "on-failure", "unless-stopped")
 
 _CONTAINER = (
     Flag("cidfile", "Write the container's id to this file", value="file", complete="file"),
@@ -40,6 +39,7 @@ _CONTAINER = (
     Flag("log-driver", "How output is kept: cri (also under Docker's names json-file and local) or none", value="driver"),
     many("log-opt", "max-size=10m, max-file=3; labels=..., env=... for logs --details", value="name=value"),
     Flag("name", "Give the container a name"),
+    Flag("restart", "When it is started again: no, on-failure[:attempts], always, unless-stopped", value="policy"),
     switch("rm", "Remove the container when it ends"),
     switch("sig-proxy", "Pass signals on to the program", default=True),
     Flag("stop-signal", "Signal that asks the program to end", value="signal"),
@@ -116,7 +116,6 @@ _OTHERS = (
     *(Flag(f"health-{what}", "", refused=_NO_HEALTH) for what in ("cmd", "interval", "retries", "timeout")),
     *(Flag(f"health-start-{what}", "", refused=_NO_HEALTH) for what in ("period", "interval")),
     switch("no-healthcheck", ""),  # which is how it always is
-    Flag("restart", ""),
     Flag("runtime", "", refused="estiba runs containers itself"),
     switch("publish-all", "", short="P", refused=_NO_NETWORK),
     *(Flag(name, "", refused=_NO_NETWORK) for name in ("ip", "ip6", "mac-address")),
@@ -153,16 +152,8 @@ def options_from(found: Invocation) -> RunOptions:
         elif name in PARSERS:
             for text in value if isinstance(value, list) else [str(value)]:
                 PARSERS[name](options, text)
-    _check_restart(found.string("restart"))
+    check(options)
     return options
-
-
-def _check_restart(policy: str) -> None:
-    kind = policy.partition(":")[0]
-    if kind not in ("", *_RESTART):
-        raise InvalidArgument(f"cannot use --restart {policy!r}: unknown policy", hint="valid values: " + ", ".join(_RESTART))
-    if kind not in ("", "no"):
-        raise errors.NotImplemented(f"cannot use --restart {policy}: containers are not restarted by themselves yet")
 
 
 def _run(context: Context, found: Invocation) -> int:

@@ -1,12 +1,13 @@
-"""Lists on standard output: Docker's columns, ``--format`` and ``--quiet``."""
+"""Lists on standard output: Docker's columns, ``--format`` and ``--quiet``. On the start path of ``ps``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from unicodedata import combining, east_asian_width
-
 from estiba.cli import output
 from estiba.cli.arguments import Flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 # Docker's tabwriter: cells at least 10 wide, 3 spaces between them (cli/command/formatter/formatter.go).
 _LEAST_WIDTH = 10
@@ -22,6 +23,8 @@ def cell_width(text: str) -> int:
     """Columns of the terminal that `text` takes."""
     if text.isascii():
         return len(text)
+    from unicodedata import combining, east_asian_width
+
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
@@ -64,9 +67,12 @@ def show(
 
 
 def _cell(row: object, field: str) -> str:
+    value = getattr(row, field)
+    if type(value) is str:
+        return value
     from estiba.cli.template_functions import to_text
 
-    return to_text(getattr(row, field))
+    return to_text(value)
 
 
 def _show_json(rows: Sequence[object], columns: Mapping[str, str]) -> None:

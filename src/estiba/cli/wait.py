@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.each import each
-    from estiba.engine.stop import wait
+    from estiba.engine.wait import wait
 
     return each(found.arguments, lambda name: wait(context.store, name))
 

@@ -1,47 +1,53 @@
 """The containers of a store: what `state.json` and `status` say, `list_containers`, `find`, `remove`.
 
 state.json members: ``id name created`` (nanoseconds) ``reference image`` (the configuration's digest) ``layers command remove volumes``
-(mounts for --volumes-from) ``labels stop_signal``. It is written once, before the container runs; what happens afterwards is in
-``status`` (helper/PROTOCOL.md).
+(mounts for --volumes-from) ``labels stop_timeout interactive log platform restart`` and ``options`` (engine/stored_options.py). It is
+replaced when a container is renamed or updated; what happens to it is in ``status`` (engine/status.py).
 """
 
 from __future__ import annotations
 
 import os
+import time
 
-from estiba.engine import records
-from estiba.errors import Conflict, NotFound
-from estiba.linux.locks import Lock
+from estiba.engine import status, supervision
+from estiba.errors import Conflict, DataLoss, NotFound, Unavailable
+from estiba.linux import process
+from estiba.linux.locks import Lock, try_flock
 from estiba.oci.strict_json import as_dict, get_bool, get_dict, get_int, get_list, get_str, get_str_list, get_str_map, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from typing import Any
 
-    from estiba.config.settings import Settings
+    from estiba.errors import EstibaError
     from estiba.store.layout import Store
 
 _STATE_LIMIT = 4 * 1024 * 1024
+_SHOWN = 8
+#: How long watchers may need to take back what a run held.
+_PATIENCE_SECONDS = 30
 
 
 class Container:
     """One container, as its folder says it is at this moment.
 
-    `status` is created, running or exited. `exit_code` is None until it exited; `started` and `finished` are nanoseconds since 1970,
-    0 for never; `pid` is 0 unless it runs, and `pid_started` its start time, which makes it a name for good; `oom` tells that the
-    kernel killed a process of it for want of memory.
+    `status` is created, running, restarting (its supervisor waits to start it again) or exited; the other facts of `engine.status` are
+    `exit_code exit_signal started finished pid pid_started oom asked restarts ran error`. `restart` is the policy's name, and
+    `restart_maximum` its number of attempts, 0 for no limit.
     """
 
     __slots__ = (
-        "command", "created", "entrypoint", "exit_code", "finished", "folder", "id", "image", "interactive", "kernel", "labels",
-        "layers", "log", "name", "oom", "options", "pid", "pid_started", "platform", "reference", "remove", "started", "status",
-        "stop_timeout", "volumes",
+        "asked", "command", "created", "entrypoint", "error", "exit_code", "exit_signal", "finished", "folder", "id", "image",
+        "interactive", "kernel", "labels", "layers", "log", "name", "oom", "options", "pid", "pid_started", "platform", "ran", "reference",
+        "remove", "restart", "restart_maximum", "restarts", "runtime", "started", "status", "stop_timeout", "volumes",
     )  # fmt: skip
 
-    def __init__(self, folder: str, state: dict[str, object]) -> None:
+    def __init__(self, folder: str, runtime: str, state: dict[str, object]) -> None:
         what = f"{folder}/state.json"
         self.folder = folder
+        self.runtime = runtime
         self.id = get_str(state, "id", what)
         self.name = get_str(state, "name", what)
         self.created = get_int(state, "created", what)
@@ -60,11 +66,9 @@ class Container:
         self.kernel = get_dict(state, "kernel", what, {})
         timeout = state.get("stop_timeout")
         self.stop_timeout = timeout if type(timeout) is int else None
-        self.pid, self.pid_started = 0, ""
-        self.started = self.finished = 0
-        self.exit_code: int | None = None
-        self.oom = False
-        self.status = "created"
+        policy = get_dict(state, "restart", what, {})
+        self.restart = get_str(policy, "policy", what, "no")
+        self.restart_maximum = get_int(policy, "maximum", what, 0)
         self.refresh()
 
     def spec(self) -> dict[str, Any]:
@@ -72,57 +76,85 @@ class Container:
         return read_json(f"{self.folder}/config.json")
 
     def refresh(self) -> None:
-        """Reads the status file again (helper/PROTOCOL.md). One that is gone says nothing new."""
-        try:
-            with open(f"{self.folder}/status", encoding="utf-8", errors="replace") as file:
-                lines = [line.split() for line in file]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for words in lines:
-            if words[:1] == ["running"] and len(words) >= 4:
-                self.status, self.pid, self.pid_started, self.started = "running", int(words[1]), words[2], int(words[3])
-            elif words[:1] == ["exited"] and len(words) >= 5:
-                self.status, self.exit_code, self.pid = "exited", int(words[1]), 0
-                self.finished, self.oom = int(words[3]), words[4] == "1"
-        if self.status == "running" and records.is_dead(records.Record(self.id, self.folder)):
-            # Keeper and monitor were killed, or the machine was: nobody could write the code (as Docker after a reboot).
-            self.status, self.exit_code, self.pid = "exited", 255, 0
+        """Looks again what became of it. A folder that is gone says nothing new."""
+        now = status.read(f"{self.folder}/status")
+        self.status, self.ran, self.error = now.state, now.ran, now.error
+        self.exit_code, self.exit_signal, self.oom = now.exit_code, now.exit_signal, now.oom
+        self.started, self.finished = now.started, now.finished
+        self.pid, self.pid_started = now.pid, now.pid_started
+        self.asked, self.restarts = now.asked, now.restarts
+        if self.restart != "no" and now.state == "exited" and status.is_held(supervision.path(self.runtime, self.id)):
+            self.status = "restarting"
 
     def pidfd(self) -> int | None:
         """A descriptor of the program that runs, None when it does not (any more).
 
         The number may belong to another process by now: the start time, looked at while the descriptor holds the process, tells.
         """
-        if not self.pid:
-            return None
-        try:
-            descriptor = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return None
-        if records.start_time(self.pid) != self.pid_started:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return process.pidfd(self.pid, self.pid_started) if self.pid else None
 
 
-def list_containers(store: Store) -> list[Container]:
-    """Returns the containers of the store, oldest first. A folder without state.json is one that is just being made."""
-    return sorted(_all(store), key=lambda container: container.created)
+def list_containers(store: Store, damaged: list[EstibaError] | None = None) -> list[Container]:
+    """Returns the containers of the store, oldest first. A folder without state.json is one that is just being made.
+
+    One that cannot be read hides no other: what is wrong with it is added to `damaged`, or raised as DataLoss where that is not given.
+    """
+    return _oldest_first(store, os.listdir(store.containers), damaged)
 
 
-def list_running(store: Store, settings: Settings) -> list[Container]:
-    """The containers that run, oldest first. Only those that hold something on this machine are looked at, however many there are."""
+def list_running(store: Store, damaged: list[EstibaError] | None = None) -> list[Container]:
+    """Those that run or are restarted, as `list_containers`. Only what holds something on this machine is looked at, however many
+    there are.
+    """
+    found = _oldest_first(store, {*_names(f"{store.runtime}/live"), *supervision.waiting(store.runtime)}, damaged)
+    return [container for container in found if container.status in ("running", "paused", "restarting")]
+
+
+def _names(folder: str) -> list[str]:
     try:
-        names = os.listdir(records.live_folder(settings))
+        return os.listdir(folder)
     except FileNotFoundError:
         return []
-    found = [container for name in names if (container := _read(store, name)) is not None and container.status == "running"]
+
+
+def _oldest_first(store: Store, names: Iterable[str], damaged: list[EstibaError] | None) -> list[Container]:
+    found = []
+    for name in names:
+        try:
+            container = read(store, name)
+        except DataLoss as error:
+            if damaged is None:
+                raise
+            damaged.append(error)
+            continue
+        if container is not None:
+            found.append(container)
     return sorted(found, key=lambda container: container.created)
 
 
-def lock(container: Container) -> Lock:
-    """The lock of verbs that change a container; whoever has it looks at the container again."""
-    return Lock(f"{container.folder}/lock", what=f"container {container.name}", kind="container")
+def lock(container: Container, timeout: float | None = None) -> Lock:
+    """The lock of verbs that change a container; whoever has it looks at the container again. NotFound when it was removed."""
+    return Lock(f"{container.folder}/lock", what=f"container {container.name}", kind="container", timeout=timeout)
+
+
+def hold(container: Container) -> int | None:
+    """The status file, open and locked, by whoever has the container's lock; None when the container runs.
+
+    A launch on its way is waited for, and so are the watchers of a run that has ended. Raises Unavailable when they do not end.
+    """
+    path = f"{container.folder}/status"
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+    deadline, pause = time.monotonic() + _PATIENCE_SECONDS, 0.001
+    while not try_flock(descriptor):
+        container.refresh()
+        if container.pid or time.monotonic() > deadline:
+            os.close(descriptor)
+            if container.pid:
+                return None
+            raise Unavailable(f"cannot use container {container.name}: the processes that watched its last run do not end")
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+    return descriptor
 
 
 def mounted(container: Container, *, shared: bool) -> Lock:
@@ -137,23 +169,17 @@ def unmounted(container: Container) -> None:
 
 def again(store: Store, container: Container) -> Container:
     """The container as it is now. Raises NotFound when it was removed meanwhile."""
-    found = _read(store, container.id)
+    found = read(store, container.id)
     if found is None:
         raise NotFound(f"cannot find container {container.name!r}: it has just been removed")
     return found
 
 
-def _all(store: Store) -> Iterator[Container]:
-    for name in os.listdir(store.containers):
-        container = _read(store, name)
-        if container is not None:
-            yield container
-
-
-def _read(store: Store, container_id: str) -> Container | None:
+def read(store: Store, container_id: str) -> Container | None:
+    """The container of a full id, None when there is none. Raises DataLoss."""
     folder = f"{store.containers}/{container_id}"
     try:
-        return Container(folder, read_json(f"{folder}/state.json"))
+        return Container(folder, store.runtime, read_json(f"{folder}/state.json"))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -170,22 +196,28 @@ def find(store: Store, text: str) -> Container:
 
     Raises NotFound, and Conflict for a beginning that several ids share.
     """
-    exact = _read(store, _id_of_name(store, text) or text) if "/" not in text and text not in ("", ".", "..") else None
+    text = text.removeprefix("/")  # as `inspect` shows names
+    exact = read(store, _id_of_name(store, text) or text) if "/" not in text and text not in ("", ".", "..") else None
     if exact is not None:
         return exact
     lower = text.isascii() and text.isalnum() and text == text.lower()
     candidates = [name for name in os.listdir(store.containers) if lower and name.startswith(text) and len(name) == 64]
     if len(candidates) > 1:
-        shown = ", ".join(name[:12] for name in sorted(candidates)[:8])
-        raise Conflict(f"cannot choose a container: {text!r} is the beginning of several ids: {shown}")
-    found = _read(store, candidates[0]) if candidates else None
+        raise Conflict(f"cannot choose a container: {text!r} is the beginning of several ids", hint=_described(store, candidates))
+    found = read(store, candidates[0]) if candidates else None
     if found is None:
         raise NotFound(f"cannot find container {text[:80]!r}: no such container")
     return found
 
 
+def _described(store: Store, candidates: list[str]) -> str:
+    shown = _oldest_first(store, candidates, [])[:_SHOWN]
+    names = ", ".join(f"{container.id[:12]} ({container.name})" for container in shown)
+    return "it may be " + names + (" ..." if len(candidates) > _SHOWN else "")
+
+
 def _id_of_name(store: Store, name: str) -> str | None:
     try:
         return os.readlink(f"{store.names}/{name}")
-    except (FileNotFoundError, OSError):
+    except OSError:
         return None

@@ -12,7 +12,8 @@ import fcntl
 import os
 import time
 
-from estiba.engine import container_files, records, stored_options
+from estiba.engine import container_files, names, records, stored_options
+from estiba.engine.asked import asked
 from estiba.engine.launching import Launching, take_back, unique
 from estiba.errors import AlreadyExists
 from estiba.oci.strict_json import dumps
@@ -71,6 +72,7 @@ class Draft(Launching):
     def __init__(self, store: Store, settings: Settings, options: RunOptions, stack: Stack, *, dry: bool = False) -> None:
         super().__init__(store, settings, options, _new_record(store, options), dry=dry)
         self.stack = stack
+        self.name = os.path.basename(self.record.name)
         _complete(options, self.record, store, stack)
         self.gather()
         self.machine = self._machine() if options.isolation != "container" else None
@@ -105,22 +107,15 @@ class Draft(Launching):
         records.forget(self.settings, self.record.id)
 
     def _take_name(self) -> None:
-        try:
-            os.symlink(self.record.id, self.record.name)
-        except FileExistsError:
-            holder = os.readlink(self.record.name)
-            if self._is_stale(holder):
-                records.unlink_if(self.record.name, holder)
-                self._take_name()
-                return
-            raise AlreadyExists(
-                f"cannot create container {self.options.name}: the name is in use by container {holder[:12]}",
-                hint="choose another --name, or remove that container",
-            ) from None
-
-    def _is_stale(self, holder: str) -> bool:
-        """A name that nothing stands behind any more: a container that was renamed while it ran, and went with its run."""
-        return not (os.path.exists(f"{self.store.containers}/{holder}") or records.read(self.settings, holder))
+        while (holder := names.take(self.store, self.settings, self.record.id, self.name)) is not None:
+            if self.options.name:
+                raise AlreadyExists(
+                    f"cannot create container {self.name}: the name is in use by container {holder[:12]}",
+                    hint="choose another --name, or remove that container",
+                )
+            self.name = names.free_name(self.store)
+            self.record.name = f"{self.store.names}/{self.name}"
+            self.record.write(self.settings)
 
     def _make_folder(self) -> None:
         folder = self.record.folder
@@ -134,12 +129,14 @@ class Draft(Launching):
         _write(f"{folder}/resolv.conf", container_files.resolv_conf(self.options).encode("utf-8", "surrogateescape"), mode=0o644)
         _write(f"{folder}/hostname", f"{self.options.hostname or os.uname().nodename}\n".encode(), mode=0o644)
         _write(f"{folder}/config.json", dumps(self.spec), durable=durable)
-        _write(f"{folder}/state.json", dumps(self._state()), durable=durable)
+        # Under another name until it is whole: from then on there is a container.
+        _write(f"{folder}/state.json.new", dumps(self._state()), durable=durable)
+        os.rename(f"{folder}/state.json.new", f"{folder}/state.json")
 
     def _state(self) -> dict[str, object]:
         return {
             "id": self.record.id,
-            "name": self.options.name or self.record.id[:12],
+            "name": self.name,
             "created": time.time_ns(),
             "reference": self.stack.reference,
             "image": self.stack.image,
@@ -153,8 +150,10 @@ class Draft(Launching):
             "interactive": self.options.interactive,
             "log": self.options.log.state(),
             "platform": self.stack.platform.text,
+            "restart": {"policy": self.options.restart, "maximum": self.options.restart_maximum},
             "options": stored_options.state(self.options),
             **({} if self.machine is None else {"kernel": self.machine.kernel.state()}),
+            "asked": asked(self.options, self.stack.config),
         }
 
     def undo(self) -> None:
@@ -168,7 +167,7 @@ def _new_record(store: Store, options: RunOptions) -> records.Record:
     record = records.Record(container_id, f"{store.containers}/{container_id}")
     record.trash = store.trash
     record.remove = options.rm
-    record.name = f"{store.names}/{options.name or container_id[:12]}"
+    record.name = f"{store.names}/{options.name or names.free_name(store)}"
     return record
 
 

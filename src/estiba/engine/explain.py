@@ -7,9 +7,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from estiba.engine import records
 from estiba.engine.create import create
 from estiba.engine.resolve import resolve
+from estiba.linux.process import start_time
 from estiba.oci.strict_json import dumps
 from estiba.plan.encode import describe
 
@@ -58,7 +58,7 @@ def explain(store: Store, settings: Settings, options: RunOptions, progress: Pro
 
 def process_start() -> int:
     """Returns when this process began, on CLOCK_MONOTONIC (proc_pid_stat(5) counts in ticks of the boot clock)."""
-    ticks = int(records.start_time(os.getpid()))
+    ticks = int(start_time(os.getpid()))
     since_boot = ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     return since_boot - time.clock_gettime_ns(time.CLOCK_BOOTTIME) + time.monotonic_ns()
 

@@ -11,6 +11,7 @@ import os
 
 from estiba.engine import records
 from estiba.linux.freezer import Freezer
+from estiba.linux.process import start_time
 from estiba.plan import ops
 
 TYPE_CHECKING = False
@@ -60,7 +61,7 @@ class Frozen:
 
     def _note(self, freezer: Freezer) -> None:
         os.makedirs(frozen_folder(self._settings), mode=0o700, exist_ok=True)
-        text = f"creator {os.getpid()} {records.start_time(os.getpid())}\ngroup {os.path.dirname(freezer.control)}\n"
+        text = f"creator {os.getpid()} {start_time(os.getpid())}\ngroup {os.path.dirname(freezer.control)}\n"
         descriptor = os.open(self._record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with open(descriptor, "wb") as file:
             file.write(os.fsencode(text))
@@ -112,7 +113,7 @@ def thaw_abandoned(settings: Settings) -> None:
         except FileNotFoundError:
             continue
         pid, _, started = values.get("creator", "").partition(" ")
-        if pid.isdigit() and records.start_time(int(pid)) == started:
+        if pid.isdigit() and start_time(int(pid)) == started:
             continue
         freezer = Freezer.of([values["group"]]) if "group" in values else None
         if freezer is not None:

@@ -119,6 +119,10 @@ class Launching:
             if self.machine is None:
                 self.spec["linux"] |= mappings(maps)
 
+    def hold(self, status: int) -> None:
+        """Takes the open status file of the container, locked."""
+        self._status = status
+
     def bind(self) -> None:
         """Makes the control groups and opens what the plan names."""
         self.binder.bind(self._status, [cgroup.make(group) for group in self.groups])

@@ -12,8 +12,8 @@ from estiba.engine import containers as ended
 from estiba.engine.df import tree_size
 from estiba.engine.image_filters import image_filter
 from estiba.engine.ps_filters import prune_filter
+from estiba.engine.rm import rm
 from estiba.engine.rmi import Removed, collected
-from estiba.engine.stop import remove
 from estiba.engine.units import human_size
 from estiba.errors import Conflict, NotFound
 from estiba.store import gc, images
@@ -70,7 +70,7 @@ def prune_containers(store: Store, settings: Settings, filters: Sequence[str] = 
             continue
         size = tree_size(container.folder)
         try:
-            removed.append(Removed("Deleted", remove(store, settings, container.id)))
+            removed.append(Removed("Deleted", rm(store, settings, container.id)))
         except (NotFound, Conflict):  # another command was faster, or has just started it
             continue
         freed += size

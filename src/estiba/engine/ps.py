@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from estiba.engine.containers import list_containers, list_running
-from estiba.engine.words import human_duration
+from estiba.engine.words import human_duration, human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from estiba.config.settings import Settings
     from estiba.engine.containers import Container
+    from estiba.errors import EstibaError
     from estiba.store.layout import Store
 
 _COMMAND = 20
@@ -21,7 +22,8 @@ _COMMAND = 20
 class Row:
     """One container; upper-case attributes are the fields of --format."""
 
-    def __init__(self, container: Container, now: float, *, full: bool) -> None:
+    def __init__(self, store: Store, container: Container, now: float, *, full: bool) -> None:
+        self._store = store
         self.container = container
         self.ID = container.id if full else container.id[:12]
         self.Image = container.reference
@@ -42,9 +44,10 @@ class Row:
     def Size(self) -> str:  # noqa: N802 - Docker's field
         """What the container wrote, and with its image."""
         from estiba.engine.df import written
-        from estiba.engine.words import human_size
+        from estiba.engine.inspect_container import layers_size
 
-        return human_size(written(self.container))
+        own = written(self.container)
+        return f"{human_size(own)} (virtual {human_size(own + layers_size(self._store, self.container))})"
 
     def Label(self, key: str) -> str:  # noqa: N802 - Docker's method
         """The value of one label."""
@@ -53,15 +56,15 @@ class Row:
 
 def ps(
     store: Store, settings: Settings, *, every: bool = False, last: int = -1, filters: Sequence[str] = (), full: bool = False
-) -> list[Row]:
-    """Returns the containers that run, the newest first.
+) -> tuple[list[Row], list[EstibaError]]:
+    """Returns the containers that run, the newest first, and what is wrong with those that cannot be read.
 
     Parameters: `every`, also those that do not run; `last`, only so many of the newest of all; `filters` as Docker's; `full`, nothing is
-    cut short. Raises InvalidArgument, DataLoss.
+    cut short. Raises InvalidArgument, NotFound.
     """
-    states = any(text.startswith(("status=", "exited=")) for text in filters)
-    everything = every or last > 0 or states
-    found = list_containers(store) if everything else list_running(store, settings)
+    damaged: list[EstibaError] = []
+    everything = every or last > 0 or any(text.startswith(("status=", "exited=", "health=")) for text in filters)
+    found = list_containers(store, damaged) if everything else list_running(store, damaged)
     if filters:
         from estiba.engine.ps_filters import ps_filter
 
@@ -69,7 +72,7 @@ def ps(
         found = [container for container in found if accept(container)]
     found.reverse()
     now = time.time()
-    return [Row(container, now, full=full) for container in (found[:last] if last > 0 else found)]
+    return [Row(store, container, now, full=full) for container in (found[:last] if last > 0 else found)], damaged
 
 
 def _command(words: Sequence[str], *, full: bool) -> str:
@@ -82,9 +85,9 @@ def _command(words: Sequence[str], *, full: bool) -> str:
 def _status(container: Container, now: float) -> str:
     if container.status == "running":
         return f"Up {human_duration(now - container.started / 1e9)}"
-    if container.status == "exited":
+    if container.status in ("exited", "restarting"):
         ended = f" {human_duration(now - container.finished / 1e9)} ago" if container.finished else ""
-        return f"Exited ({container.exit_code}){ended}"
+        return f"{container.status.capitalize()} ({container.exit_code}){ended}"
     return container.status.capitalize()
 
 

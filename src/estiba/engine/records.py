@@ -16,10 +16,13 @@ A container is dead when nobody holds the lock of its status file and its creato
 
 from __future__ import annotations
 
-import fcntl
 import os
 
-from estiba.linux import cgroup, idmap
+from estiba.engine import names, status
+from estiba.engine.status import is_held
+from estiba.linux import cgroup, idmap, process
+from estiba.linux.locks import try_flock
+from estiba.linux.process import start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 #: A start looks at so many records at most; what is left is the next command's. It bounds the cost with many containers.
 SWEPT_PER_START = 32
 _KILL_ROUNDS = 50
+_ORPHAN_MS = 2000
 
 
 def live_folder(settings: Settings) -> str:
@@ -95,8 +99,13 @@ class Record:
 
 def read(settings: Settings, container_id: str) -> Record | None:
     """Reads a record; None when it is gone, or was not finished (then nothing was made either)."""
+    return read_below(settings.runtime_dir, container_id)
+
+
+def read_below(runtime: str, container_id: str) -> Record | None:
+    """As `read`, where the folder of volatile state is all that is known."""
     try:
-        with open(f"{live_folder(settings)}/{container_id}", encoding="utf-8", errors="surrogateescape") as file:
+        with open(f"{runtime}/live/{container_id}", encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.rstrip("\n").partition(" ") for line in file]
     except FileNotFoundError:
         return None
@@ -111,33 +120,9 @@ def read(settings: Settings, container_id: str) -> Record | None:
     return record
 
 
-def start_time(pid: int) -> str:
-    """Returns a process's start time in clock ticks, empty when it is gone (proc_pid_stat(5), field 22)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
 def is_dead(record: Record) -> bool:
     """Tells whether nothing of the container lives."""
-    return not is_locked(record) and (_has_run(record) or _creator_is_dead(record))
-
-
-def is_locked(record: Record) -> bool:
-    """Tells whether keeper or monitor live, or a helper that is about to start the container."""
-    try:
-        descriptor = os.open(f"{record.folder}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return not is_held(f"{record.folder}/status") and (_has_run(record) or _creator_is_dead(record))
 
 
 def _has_run(record: Record) -> bool:
@@ -154,20 +139,21 @@ def _creator_is_dead(record: Record) -> bool:
 
 def finish(settings: Settings, record: Record) -> None:
     """Releases what a container holds whose helper this process has waited for: one that failed early has not done it itself."""
-    path = f"{live_folder(settings)}/{record.id}"
-    if os.path.exists(path) and not is_locked(record):
-        release(settings, record)
+    if os.path.exists(f"{live_folder(settings)}/{record.id}") and not is_held(f"{record.folder}/status"):
+        _release_dead(settings, record)
 
 
 def release(settings: Settings, record: Record) -> None:
     """Takes back everything that the record names, then the record. What is gone already is passed over.
 
-    A group with processes that outlived their keeper is emptied first. When one cannot be removed the record stays for the next
-    command.
+    By whoever holds the lock of the status file, where there is one. A group with processes that outlived their keeper is emptied first.
+    When one cannot be removed the record stays for the next command.
     """
+    _end_orphan(f"{record.folder}/status")
     emptied = [_remove_group(path) for path in record.cgroups]
     if record.remove or not os.path.exists(f"{record.folder}/state.json"):
-        unlink_if(record.name, record.id)
+        if record.name:
+            names.release(record.name, record.id)
         try:
             os.rename(record.folder, f"{record.trash}/{record.id}")
         except FileNotFoundError:
@@ -177,6 +163,47 @@ def release(settings: Settings, record: Record) -> None:
     _unlink(f"{attach_folder(settings)}/{record.id}")
     if all(emptied):
         _unlink(f"{live_folder(settings)}/{record.id}")
+
+
+def _end_orphan(path: str) -> None:
+    """Kills a program whose watchers were killed, and writes down that it is over: nobody lived to do it."""
+    orphan = status.read(path, mine=True).orphan
+    if orphan is None:
+        return
+    import select
+    import signal
+
+    descriptor = process.pidfd(*orphan)
+    if descriptor is not None:
+        try:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll(_ORPHAN_MS)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(descriptor)
+    status.lost(path)
+
+
+def _release_dead(settings: Settings, record: Record) -> bool:
+    """Releases under the lock of the status file, which a start takes first of all: what the next run holds is not touched."""
+    try:
+        descriptor = os.open(f"{record.folder}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        release(settings, record)  # its creator was killed before there was one
+        return True
+    try:
+        if not try_flock(descriptor):
+            return False
+        again = read(settings, record.id)
+        if again is None or not (_has_run(again) or _creator_is_dead(again)):
+            return False
+        release(settings, again)
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _remove_group(path: str) -> bool:
@@ -209,15 +236,6 @@ def kill_members(path: str) -> None:
     time.sleep(0.002)  # the kernel takes a moment to end them; `_remove_group` tries again
 
 
-def unlink_if(path: str, target: str) -> None:
-    """Removes a symbolic link when it leads to `target`."""
-    try:
-        if os.readlink(path) == target:
-            os.unlink(path)
-    except FileNotFoundError:
-        return
-
-
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
@@ -239,13 +257,12 @@ def sweep(settings: Settings, limit: int | None = None) -> list[str]:
         from estiba.engine.freeze import thaw_abandoned
 
         thaw_abandoned(settings)
-    names = _names(live_folder(settings))
+    found = _names(live_folder(settings))
     swept = []
-    for name in names if limit is None else names[:limit]:
-        record = read(settings, name)
-        if record is not None and is_dead(record):
-            release(settings, record)
-            swept.append(name)
+    for container_id in found if limit is None else found[:limit]:
+        record = read(settings, container_id)
+        if record is not None and is_dead(record) and _release_dead(settings, record):
+            swept.append(container_id)
     return swept
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
-from estiba.engine import containers, records
+from estiba.config.settings import Settings
+from estiba.engine import containers, names
 from estiba.errors import AlreadyExists, InvalidArgument
 from estiba.oci.strict_json import dumps
 from estiba.runtime.parse_options import is_name
@@ -12,7 +11,7 @@ from estiba.store.layout import Store
 from estiba.store.publish import write_file
 
 
-def rename(store: Store, name: str, new: str) -> None:
+def rename(store: Store, settings: Settings, name: str, new: str) -> None:
     """Gives a container, also one that runs, another name.
 
     Raises NotFound, Conflict (an ambiguous id), InvalidArgument for a name that is none, AlreadyExists for one in use.
@@ -25,11 +24,14 @@ def rename(store: Store, name: str, new: str) -> None:
     container = containers.find(store, name)
     with containers.lock(container):
         container = containers.again(store, container)
-        try:
-            os.symlink(container.id, f"{store.names}/{new}")
-        except FileExistsError:
-            holder = os.readlink(f"{store.names}/{new}")
-            raise AlreadyExists(f"cannot rename container {container.name}: the name {new} is in use by container {holder[:12]}") from None
+        if new == container.name:
+            raise InvalidArgument(f"cannot rename container {new}: it has that name")
+        holder = names.take(store, settings, container.id, new)
+        if holder is not None:
+            raise AlreadyExists(
+                f"cannot rename container {container.name}: the name {new} is in use by container {holder[:12]}",
+                hint="choose another name, or remove or rename that container",
+            )
         state = containers.read_json(f"{container.folder}/state.json")
         write_file(store, f"{container.folder}/state.json", dumps({**state, "name": new}), mode=0o600)
-        records.unlink_if(f"{store.names}/{container.name}", container.id)
+        names.release(f"{store.names}/{container.name}", container.id)

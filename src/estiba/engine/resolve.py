@@ -45,15 +45,13 @@ def resolve(store: Store, settings: Settings, options: RunOptions, progress: Pro
     """
     names = [options.image, *options.with_images]
     found = [_image(store, settings, options, name, progress) for name in names]
-    reference = found[0].reference.familiar
     if len(found) == 1:
         image = found[0]
-        return Stack(reference, image.id, image.config, image.layers, image.platform)
+        return Stack(names[0], image.id, image.config, image.layers, image.platform)
     from estiba.engine.stack_configs import stack_configs
 
     config = stack_configs([image.config for image in found])
-    joined = " + ".join(image.reference.familiar for image in found)
-    return Stack(joined, "", config, config.diff_ids, config.platform)
+    return Stack(" + ".join(names), "", config, config.diff_ids, config.platform)
 
 
 def _image(store: Store, settings: Settings, options: RunOptions, name: str, progress: ProgressMaker | None) -> Image:

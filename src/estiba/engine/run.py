@@ -6,7 +6,7 @@ import os
 import sys
 from time import time
 
-from estiba.engine import records
+from estiba.engine import records, supervision
 from estiba.engine.create import create, describe
 from estiba.engine.launching import take_back
 from estiba.engine.resolve import foreign_note, resolve
@@ -63,6 +63,8 @@ def run(
         created = create(store, settings, options, stack)
     if created.bindings.maps.kind == "single":
         sys.stderr.write(_SINGLE_ID)
+    if options.restart != "no":
+        supervision.ensure(settings, created.id, created.folder)
     if options.detach:
         return _detach(store, settings, options, created, write or sys.stdout.write)
     launch = prepare(store, settings, options, created)
@@ -93,7 +95,10 @@ def wait(settings: Settings, created: Created, launch: Launch) -> int:
 
 
 def sweep(store: Store, settings: Settings) -> None:
-    """Takes back what dead containers left on this machine, and empties a trash whose monitor was killed at it."""
+    """Takes back what dead containers left on this machine, and empties a trash whose monitor was killed at it; starts supervisors again
+    that were killed.
+    """
+    supervision.revive(store, settings)
     if records.sweep(settings, records.SWEPT_PER_START) or _is_abandoned(store.trash):
         from estiba.store.layers import empty_trash
 

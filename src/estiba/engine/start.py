@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import containers, records, stored_options
+from estiba.engine import containers, records, status, stored_options, supervision
 from estiba.engine.launching import Launching, take_back
 from estiba.errors import CannotExecute, CommandNotFound, Conflict, DataLoss, LaunchFailed, NotFound
-from estiba.linux.locks import try_flock
 from estiba.oci.digest import DiffID
 from estiba.oci.platform import parse_platform
 from estiba.runtime.launch import Launch
@@ -44,49 +43,62 @@ class Stored(Launching):
 
         return Machine(self, kernels.of_state(container.kernel, f"{container.folder}/state.json"))
 
-    def make(self) -> bool:
-        """Makes what a running container needs; False when it runs already."""
-        self._status = os.open(f"{self.record.folder}/status", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-        if not try_flock(self._status):
-            return False
+    def make(self) -> None:
+        """Makes what a running container needs. Its status file is locked already."""
         self.binder.open_sources()
         self.record.write(self.settings)
         self.take_range()
         self.bind()
-        return True
 
-    def undo(self, *, made: bool) -> None:
+    def undo(self) -> None:
         """Takes back what was made; the container stays as it was."""
         self.close()
-        if made:
-            take_back(self.store, self.settings, self.record, new=False)
+        take_back(self.store, self.settings, self.record, new=False)
 
 
-def prepare(store: Store, settings: Settings, container: Container, *, attached: bool, stdin: bool = True) -> Created | None:
+def prepare(
+    store: Store, settings: Settings, container: Container, *, attached: bool, stdin: bool = True, restarts: int = 0
+) -> Created | None:
     """Returns what launches the container, None when it runs already.
 
-    Parameters: `attached`, whether the caller's streams are the program's until it ends; `stdin`, its input as well.
+    Parameters: `attached`, whether the caller's streams are the program's until it ends; `stdin`, its input as well; `restarts`, how
+    often its supervisor has started it with this time, 0 for a user's start.
     Raises NotFound (removed meanwhile), and what `create.create` raises.
     """
     with containers.lock(container):
         container = containers.again(store, container)
-        if container.status == "running":
+        held = containers.hold(container)
+        if held is None:
             return None
-        containers.unmounted(container)
-        stored, running = Stored(store, settings, container), False
-        stored.options.interactive = container.interactive
         try:
-            running = not stored.make()
-            if running:
-                stored.undo(made=False)
-                return None
+            containers.unmounted(container)
+            status.shorten(f"{container.folder}/status")
+            _forget_the_last_run(settings, container)
+            stored = Stored(store, settings, container)
+        except BaseException:
+            os.close(held)
+            raise
+        stored.hold(held)
+        try:
+            stored.options.interactive = container.interactive
+            stored.make()
             stored.bindings.attached = attached
             stored.bindings.stdin = int(container.interactive and (stdin or not attached))
+            if supervision.is_wanted(container):
+                path = f"{container.folder}/status"
+                status.ask(path, "restart" if restarts else "start", restarts)
+                supervision.ensure(settings, container.id, container.folder, os.stat(path).st_size)
             return stored.created()
         except BaseException:
-            if not running:
-                stored.undo(made=True)
+            stored.undo()
             raise
+
+
+def _forget_the_last_run(settings: Settings, container: Container) -> None:
+    """Takes back what watchers that were killed left, the program itself too."""
+    left = records.read(settings, container.id)
+    if left is not None:
+        records.release(settings, left)
 
 
 def start(store: Store, settings: Settings, name: str) -> str:
@@ -112,8 +124,10 @@ def spawn(settings: Settings, created: Created) -> None:
         launch = Launch(settings, created.binder.plan(), created.descriptors)
         if launch.spawn().wait() == 0:
             return
+        error = _failure(os.pread(report, 4096, 0).decode("utf-8", "replace"))
+        status.fail(f"{created.folder}/status", error.message)
         records.finish(settings, created.record)
-        raise _failure(os.pread(report, 4096, 0).decode("utf-8", "replace"))
+        raise error
     finally:
         os.close(report)
 

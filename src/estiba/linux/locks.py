@@ -12,7 +12,7 @@ import os
 import time
 from _thread import get_ident
 
-from estiba.errors import Conflict, PermissionDenied, ResourceExhausted
+from estiba.errors import Conflict, NotFound, PermissionDenied, ResourceExhausted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Lock:
 
     Parameters: `path` of the lock file, made when missing; `shared` for a reader's lock; `what`, the object for messages;
     `timeout` in seconds, None to wait for ever; 0 to try once; `kind`, a key of `ORDER`.
-    Raises Conflict when the time is over, PermissionDenied or ResourceExhausted when the file cannot be made.
+    Raises Conflict when the time is over, NotFound when the object's folder is gone, PermissionDenied or ResourceExhausted when the
+    file cannot be made.
     """
 
     __slots__ = ("descriptor", "kind", "path", "shared", "timeout", "what")
@@ -107,6 +108,8 @@ class Lock:
     def _open(self) -> int:
         try:
             return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NOCTTY, 0o600)
+        except FileNotFoundError:
+            raise NotFound(f"cannot lock {self.what}: it is not there any more") from None
         except PermissionError as error:
             raise PermissionDenied(f"cannot lock {self.what}: {self.path}: {error.strerror}") from None
         except OSError as error:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     MountType = Literal["bind", "tmpfs", "volume"]
     PullPolicy = Literal["always", "missing", "never"]
+    RestartPolicy = Literal["no", "always", "on-failure", "unless-stopped"]
     Namespace = Literal["private", "host"]
     Isolation = Literal["container", "para", "partial", "full", "auto"]
 
@@ -142,6 +143,8 @@ class RunOptions:
         "pull",
         "quiet",
         "read_only",
+        "restart",
+        "restart_maximum",
         "rm",
         "seccomp",
         "shm_size",
@@ -170,6 +173,8 @@ class RunOptions:
 
         self.name: str | None = None
         self.rm = False
+        self.restart: RestartPolicy = "no"
+        self.restart_maximum = 0  # attempts of on-failure, 0 for no limit
         self.detach = False
         self.cidfile: str | None = None
         self.labels: dict[str, str] = {}

@@ -11,6 +11,7 @@ from estiba.errors import InvalidArgument, NotImplemented
 from estiba.oci.user import parse_user
 from estiba.runtime import capabilities
 from estiba.runtime.options import Device
+from estiba.runtime.parse_lifecycle import restart
 from estiba.runtime.parse_mounts import parse_mount, parse_tmpfs, parse_volume
 from estiba.runtime.parse_streams import log_driver, log_option, set_detach_keys
 from estiba.runtime.parse_values import (
@@ -519,6 +520,7 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "platform": _text("platform"),
     "publish": publish,
     "pull": pull,
+    "restart": restart,
     "security-opt": security_opt,
     "shm-size": shm_size,
     "stop-signal": stop_signal,

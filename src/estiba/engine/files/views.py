@@ -13,12 +13,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from estiba.config.settings import Settings
-from estiba.engine import containers, records
+from estiba.engine import containers
 from estiba.engine.bind_errors import cannot_bind
 from estiba.engine.binder import FILES
 from estiba.engine.containers import Container
 from estiba.engine.files.jail import FileJail
 from estiba.engine.stack_configs import unique_layers
+from estiba.engine.status import is_held
 from estiba.errors import Conflict, NotImplemented
 from estiba.linux.idmap import layer_maps
 from estiba.linux.locks import Lock
@@ -120,7 +121,7 @@ def _settled(store: Store, container: Container, lock: Lock, what: str) -> Conta
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
         container = containers.again(store, container)
-        if container.pid or not records.is_locked(records.Record(container.id, container.folder)):
+        if container.pid or not is_held(f"{container.folder}/status"):
             return container
         if time.monotonic() > until:
             raise Conflict(f"cannot {what}: container {container.name} is about to start or to end", hint="try again")

@@ -1,0 +1,40 @@
+"""`kill`: a signal to a container's program. On the start path."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from estiba.engine import containers
+from estiba.engine.stop import kill_for_good, leave_alone, send, settled, stop_number
+from estiba.errors import FailedPrecondition
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.store.layout import Store
+
+
+def kill(store: Store, name: str, number: int = signal.SIGKILL) -> str:
+    """Sends a signal to the program; returns the container's id. Does not wait, but for the end that SIGKILL brings.
+
+    SIGKILL and the container's stop signal mean that it is not to be restarted, as in Docker.
+    Raises NotFound, Conflict, FailedPrecondition for a container that does not run, Unavailable.
+    """
+    container = containers.find(store, name)
+    if container.status == "restarting" or number in (signal.SIGKILL, stop_number(container)):
+        waited = container.status == "restarting"
+        leave_alone(store, container)
+        if waited and not container.pid:
+            return container.id
+    descriptor = container.pidfd()
+    if descriptor is None:
+        raise FailedPrecondition(f"cannot kill container {container.name}: it is not running")
+    try:
+        if number == signal.SIGKILL:
+            kill_for_good(container, descriptor)
+            settled(container)
+        else:
+            send(descriptor, number)
+    finally:
+        os.close(descriptor)
+    return container.id

@@ -1,0 +1,23 @@
+"""`restart`: a container is stopped, and started again. On the start path."""
+
+from __future__ import annotations
+
+from estiba.engine import containers
+from estiba.engine.start import start
+from estiba.engine.stop import end, leave_alone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.store.layout import Store
+
+
+def restart(store: Store, settings: Settings, name: str, *, timeout: int | None = None, number: int | None = None) -> str:
+    """Stops a container as `stop` does where it runs, starts it in the background, and returns its id.
+
+    Raises what `stop` and `start` raise.
+    """
+    container = containers.find(store, name)
+    leave_alone(store, container, keep=True)
+    end(container, timeout=timeout, number=number)
+    return start(store, settings, container.id)

@@ -1,0 +1,62 @@
+"""`rm`: a container, and all that is of it, goes. On the start path."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from estiba.engine import containers, names, records, supervision
+from estiba.engine.stop import end, leave_alone
+from estiba.errors import Conflict, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.engine.containers import Container
+    from estiba.store.layout import Store
+
+
+def rm(store: Store, settings: Settings, name: str, *, force: bool = False) -> str:
+    """Removes a container and everything of it, and returns its id; `force` kills it first where it runs.
+
+    Raises NotFound, Conflict while it runs, Unavailable when the kernel does not let its program end.
+    """
+    from estiba.store import layers
+
+    container = containers.find(store, name)
+    if not force:
+        _refuse_running(container)
+    try:
+        if force:
+            leave_alone(store, container)
+            end(container, timeout=0, number=signal.SIGKILL)
+        with containers.lock(container):
+            container = containers.again(store, container)
+            held = containers.hold(container)
+            try:
+                _refuse_running(container)
+                _take_away(store, settings, container)
+            finally:
+                if held is not None:
+                    os.close(held)
+    except (NotFound, FileNotFoundError):
+        return container.id  # --rm, or another command was faster
+    layers.empty_trash(store, settings)
+    return container.id
+
+
+def _take_away(store: Store, settings: Settings, container: Container) -> None:
+    supervision.dismiss(container)
+    left = records.read(settings, container.id)
+    if left is not None:  # its watchers were killed
+        records.release(settings, left)
+    os.rename(container.folder, f"{store.trash}/{container.id}")
+    names.release(f"{store.names}/{container.name}", container.id)
+
+
+def _refuse_running(container: Container) -> None:
+    if container.status in ("created", "exited"):
+        return
+    raise Conflict(
+        f"cannot remove container {container.name}: it is {container.status}", hint=f"stop it first, or: estiba rm -f {container.name}"
+    )

@@ -1,0 +1,171 @@
+"""Who looks after containers that ask for more than to run once: a supervisor (engine/supervise.py) for each. On the start path.
+
+``<runtime directory>/supervised/<container id>`` is made before the container runs, and removed by whoever decides that it need not be
+looked after any more. Its supervisor holds flock(2) on it for all of its life. Lines: the container's folder, then ``PID START`` of the
+supervisor. An entry that nobody holds is that of a supervisor that was killed: the next command starts another (`revive`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from estiba.engine.status import is_held
+from estiba.errors import Unavailable
+from estiba.linux import process
+from estiba.linux.locks import try_flock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.engine.containers import Container
+    from estiba.store.layout import Store
+
+_PATIENCE_SECONDS = 10
+_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from estiba.engine.supervise import main; main(sys.argv[1:])"
+_SITE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+
+
+def path(runtime: str, container_id: str) -> str:
+    """The entry of a container."""
+    return f"{runtime}/supervised/{container_id}"
+
+
+def waiting(runtime: str) -> list[str]:
+    """The ids of all that have an entry."""
+    try:
+        return os.listdir(f"{runtime}/supervised")
+    except FileNotFoundError:
+        return []
+
+
+def is_wanted(container: Container) -> bool:
+    """Tells whether the container asks for a supervisor."""
+    return container.restart != "no"
+
+
+def ensure(settings: Settings, container_id: str, folder: str, offset: int = 0) -> None:
+    """Starts the container's supervisor, unless it has one. By whoever holds the container's lock, before its program is executed.
+
+    `offset` is how long the status file is: the supervisor has nothing to do when no program was executed behind it.
+    """
+    entry = path(settings.runtime_dir, container_id)
+    descriptor = _open(entry)
+    try:
+        if not try_flock(descriptor):
+            return
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, os.fsencode(folder) + b"\n")
+        _spawn(settings, container_id, descriptor, offset)
+    finally:
+        os.close(descriptor)
+
+
+def _open(entry: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(entry, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(entry), mode=0o700, exist_ok=True)
+        return os.open(entry, flags, 0o600)
+
+
+def _spawn(settings: Settings, container_id: str, descriptor: int, offset: int) -> None:
+    """The supervisor inherits the descriptor, and with it the lock: there is no moment without."""
+    from estiba.oci.strict_json import dumps
+
+    values = dumps({name: getattr(settings, name) for name in settings.__slots__}).decode("ascii", "backslashreplace")
+    os.set_inheritable(descriptor, True)
+    nothing = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)]
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, _SITE, container_id, str(descriptor), str(offset), values],
+        {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ},
+        file_actions=nothing,
+        setsid=True,
+    )
+
+
+def dismiss(container: Container, *, keep: bool = False) -> None:
+    """Ends the supervisor, by whoever holds the container's lock, so in no middle of a start. `keep` leaves the entry, from which the
+    next command would start another. Raises Unavailable when the kernel does not let it end.
+    """
+    entry = path(container.runtime, container.id)
+    try:
+        descriptor = os.open(entry, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not try_flock(descriptor):
+            _kill(descriptor)
+            if time.monotonic() > deadline:
+                raise Unavailable(f"cannot end the supervisor of container {container.name}: {_words(descriptor)[-1:]} does not end")
+            time.sleep(0.001)
+        if not keep:
+            _unlink(entry)
+    finally:
+        os.close(descriptor)
+
+
+def _kill(descriptor: int) -> None:
+    import signal
+
+    words = _words(descriptor)
+    target = process.pidfd(int(words[0]), words[1]) if len(words) == 2 and words[0].isdigit() else None
+    if target is None:
+        return  # it has not said yet who it is, or has just ended
+    try:
+        signal.pidfd_send_signal(target, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(target)
+
+
+def _words(descriptor: int) -> list[str]:
+    lines = os.pread(descriptor, 65536, 0).decode("utf-8", "surrogateescape").split("\n")
+    return lines[1].split(" ") if len(lines) > 2 else []
+
+
+def revive(store: Store, settings: Settings) -> None:
+    """Starts the supervisors of this store's containers that were killed."""
+    for container_id in waiting(store.runtime):
+        entry = path(store.runtime, container_id)
+        if not is_held(entry) and _is_of(store, entry, container_id):
+            _revive(store, settings, container_id)
+
+
+def _is_of(store: Store, entry: str, container_id: str) -> bool:
+    try:
+        with open(entry, encoding="utf-8", errors="surrogateescape") as file:
+            return file.readline().rstrip("\n") == f"{store.containers}/{container_id}"
+    except FileNotFoundError:
+        return False
+
+
+def _revive(store: Store, settings: Settings, container_id: str) -> None:
+    from estiba.engine import containers
+    from estiba.errors import NotFound
+
+    container = containers.read(store, container_id)
+    if container is None:
+        _unlink(path(store.runtime, container_id))
+        return
+    try:
+        with containers.lock(container):
+            container = containers.again(store, container)
+            if is_wanted(container) and container.asked != "stop":
+                ensure(settings, container.id, container.folder)
+            else:
+                dismiss(container)
+    except NotFound:
+        _unlink(path(store.runtime, container_id))
+
+
+def _unlink(entry: str) -> None:
+    try:
+        os.unlink(entry)
+    except FileNotFoundError:
+        return

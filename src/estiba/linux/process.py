@@ -1,0 +1,29 @@
+"""Processes that are named for good, by pid and start time: the number alone is given to another one later. On the start path."""
+
+from __future__ import annotations
+
+import os
+
+
+def start_time(pid: int) -> str:
+    """Returns a process's start time in clock ticks, empty when it is gone (proc_pid_stat(5), field 22)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def pidfd(pid: int, started: str) -> int | None:
+    """A descriptor of the process that has this number and this start time, None when it is gone (pidfd_open(2)).
+
+    The start time is looked at while the descriptor holds the process, so the number cannot become another's in between.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (ProcessLookupError, OverflowError):
+        return None
+    if start_time(pid) != started:
+        os.close(descriptor)
+        return None
+    return descriptor
