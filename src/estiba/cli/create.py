@@ -22,7 +22,8 @@ _OF_RUN = ("detach", "dry-run", "explain", "detach-keys", "sig-proxy")
 def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.create import create_stopped
     from estiba.engine.resolve import resolve
-    from estiba.engine.run import sweep, tell, write_cidfile
+    from estiba.engine.run import tell, write_cidfile
+    from estiba.engine.sweep import sweep
 
     options = options_from(found)
     if options.cidfile and os.path.lexists(options.cidfile):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from estiba.cli import output
+from estiba.engine.sweep import sweep
 from estiba.errors import EstibaError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from estiba.cli.context import Context
 
-def each(names: Sequence[str], act: Callable[[str], object], *, show: bool = True) -> int:
-    """Calls `act` with every name; the exit code is that of the worst failure, 0 for none."""
+
+def each(context: Context, names: Sequence[str], act: Callable[[str], object], *, show: bool = True) -> int:
+    """Takes back what crashes left, then calls `act` with every name; the exit code is that of the worst failure, 0 for none."""
+    sweep(context.store, context.settings)
     failures: list[EstibaError] = []
     for name in names:
         try:

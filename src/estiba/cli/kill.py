@@ -15,7 +15,7 @@ def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.kill import kill
 
     number = signal_option(found.string("signal")) or 9
-    return each(found.arguments, lambda name: kill(context.store, name, number))
+    return each(context, found.arguments, lambda name: kill(context.store, name, number))
 
 
 COMMAND = Command(

@@ -16,7 +16,7 @@ def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.restart import restart
 
     timeout, number = seconds(found.string("timeout"), "timeout"), signal_option(found.string("signal"))
-    return each(found.arguments, lambda name: restart(context.store, context.settings, name, timeout=timeout, number=number))
+    return each(context, found.arguments, lambda name: restart(context.store, context.settings, name, timeout=timeout, number=number))
 
 
 COMMAND = Command(

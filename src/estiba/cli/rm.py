@@ -25,7 +25,7 @@ def _run(context: Context, found: Invocation) -> int:
                 return name
             raise
 
-    return each(found.arguments, act)
+    return each(context, found.arguments, act)
 
 
 COMMAND = Command(

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.each import each
     from estiba.engine import start
+    from estiba.engine.sweep import sweep
 
     stdin = found.switch("interactive")
     if not (stdin or found.switch("attach")):
-        return each(found.arguments, lambda name: start.start(context.store, context.settings, name))
+        return each(context, found.arguments, lambda name: start.start(context.store, context.settings, name))
     if len(found.arguments) > 1:
         raise InvalidArgument("cannot start several containers with their streams at once")
+    sweep(context.store, context.settings)
     return start.attached(context.store, context.settings, found.arguments[0], stdin=stdin)
 
 

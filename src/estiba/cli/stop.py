@@ -20,7 +20,7 @@ def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.stop import stop
 
     timeout, number = seconds(found.string("timeout"), "timeout"), signal_option(found.string("signal"))
-    return each(found.arguments, lambda name: stop(context.store, name, timeout=timeout, number=number))
+    return each(context, found.arguments, lambda name: stop(context.store, name, timeout=timeout, number=number))
 
 
 COMMAND = Command(

@@ -14,7 +14,7 @@ def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.each import each
     from estiba.engine.wait import wait
 
-    return each(found.arguments, lambda name: wait(context.store, name))
+    return each(context, found.arguments, lambda name: wait(context.store, name))
 
 
 COMMAND = Command(

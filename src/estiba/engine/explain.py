@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from estiba.engine.create import create
 from estiba.engine.resolve import resolve
+from estiba.engine.sweep import sweep
 from estiba.linux.process import start_time
 from estiba.oci.strict_json import dumps
 from estiba.plan.encode import describe
@@ -31,7 +32,7 @@ def description(created: Created) -> str:
 
 def explain(store: Store, settings: Settings, options: RunOptions, progress: ProgressMaker | None) -> int:
     """Runs the container and prints the steps with their milliseconds to standard error; returns its exit code."""
-    from estiba.engine.run import prepare, sweep, tell, wait
+    from estiba.engine.run import prepare, tell, wait
 
     steps: list[tuple[str, int]] = [("start of Python", process_start())]
     with store.using():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from estiba.engine.containers import list_containers, list_running
+from estiba.engine.sweep import sweep
 from estiba.engine.words import human_duration, human_size
 
 TYPE_CHECKING = False
@@ -62,6 +63,7 @@ def ps(
     Parameters: `every`, also those that do not run; `last`, only so many of the newest of all; `filters` as Docker's; `full`, nothing is
     cut short. Raises InvalidArgument, NotFound.
     """
+    sweep(store, settings)
     damaged: list[EstibaError] = []
     everything = every or last > 0 or any(text.startswith(("status=", "exited=", "health=")) for text in filters)
     found = list_containers(store, damaged) if everything else list_running(store, damaged)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from time import time
 
 from estiba.engine import records, supervision
 from estiba.engine.create import create, describe
 from estiba.engine.launching import take_back
 from estiba.engine.resolve import foreign_note, resolve
+from estiba.engine.sweep import sweep
 from estiba.errors import AlreadyExists, NotImplemented, PermissionDenied
 from estiba.runtime.launch import Launch
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 
 _SINGLE_ID = "estiba: note: a single id, no other users inside; 'estiba doctor' says what root can do (subuid(5), uidmap)\n"
-_PATIENCE_SECONDS = 2
 
 
 def run(
@@ -92,30 +91,6 @@ def wait(settings: Settings, created: Created, launch: Launch) -> int:
     code = launch.spawn().wait()
     records.finish(settings, created.record)
     return code
-
-
-def sweep(store: Store, settings: Settings) -> None:
-    """Takes back what dead containers left on this machine, and empties a trash whose monitor was killed at it; starts supervisors again
-    that were killed.
-    """
-    supervision.revive(store, settings)
-    if records.sweep(settings, records.SWEPT_PER_START) or _is_abandoned(store.trash):
-        from estiba.store.layers import empty_trash
-
-        empty_trash(store, settings)
-
-
-def _is_abandoned(trash: str) -> bool:
-    """Tells whether something lies in the trash that nobody is about to remove: a monitor needs milliseconds. Emptying it twice at once
-    does no harm, so a wrong clock costs a process and no more.
-    """
-    for name in os.listdir(trash):
-        try:
-            if time() - os.stat(f"{trash}/{name}", follow_symlinks=False).st_ctime > _PATIENCE_SECONDS:
-                return True
-        except FileNotFoundError:
-            continue
-    return False
 
 
 def _refuse(options: RunOptions) -> None:

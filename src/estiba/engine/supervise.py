@@ -59,7 +59,12 @@ class Supervisor:
         os.write(self.entry, f"{os.getpid()} {start_time(os.getpid())}\n".encode("ascii"))
         try:
             began = time.monotonic()
-            while self._ends() and not self._leaves():
+            while True:
+                ran = self._ends()
+                if status.is_held(self.path):
+                    continue  # somebody else has just started it
+                if self._leaves(ran=ran):
+                    return
                 self.pause = next_pause(self.pause, time.monotonic() - began)
                 time.sleep(self.pause)
                 began = time.monotonic()
@@ -86,13 +91,12 @@ class Supervisor:
             raise NotFound(f"cannot find container {self.id}")
         return container
 
-    def _leaves(self) -> bool:
+    def _leaves(self, *, ran: bool) -> bool:
         """Tells whether the policy is done with the container, and takes the entry away then. Decided under its lock: a start at the same
         moment is seen here, or sees that the entry is gone.
         """
         with containers.lock(self._container()):
-            container = self._container()
-            if status.is_held(self.path) or should_restart(container):
+            if status.is_held(self.path) or (ran and should_restart(self._container())):
                 return False
             os.unlink(f"{self.store.runtime}/supervised/{self.id}")
             return True

@@ -1,0 +1,40 @@
+"""What a command does before its own work: it takes back what crashes left, and starts supervisors again that were killed. On the start
+path.
+"""
+
+from __future__ import annotations
+
+import os
+from time import time
+
+from estiba.engine import records, supervision
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.store.layout import Store
+
+#: A monitor needs milliseconds to remove what it moved to the trash.
+_PATIENCE_SECONDS = 2
+
+
+def sweep(store: Store, settings: Settings) -> None:
+    """Takes back what dead containers left on this machine, and empties a trash whose monitor was killed at it."""
+    supervision.revive(store, settings)
+    if records.sweep(settings, records.SWEPT_PER_START) or _is_abandoned(store.trash):
+        from estiba.store.layers import empty_trash
+
+        empty_trash(store, settings)
+
+
+def _is_abandoned(trash: str) -> bool:
+    """Tells whether something lies in the trash that nobody is about to remove. Emptying it twice at once does no harm, so a wrong clock
+    costs a process and no more.
+    """
+    for name in os.listdir(trash):
+        try:
+            if time() - os.stat(f"{trash}/{name}", follow_symlinks=False).st_ctime > _PATIENCE_SECONDS:
+                return True
+        except FileNotFoundError:
+            continue
+    return False
