@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import signal
 import subprocess
@@ -107,7 +108,7 @@ def test_a_disk_counts_what_was_written(estiba: Command, live: Command) -> None:
     """It is a file of 64 GiB, nearly all hole."""
     live("sh", "-c", "head -c 3000000 /dev/urandom > /file; sync; echo up")
     estiba("wait", "box")
-    assert estiba("ps", "-as", "--format", "{{.Size}}").stdout.strip().endswith("MB")
+    assert re.fullmatch(r"[0-9.]{1,4}MB \(virtual [0-9.]{1,4}MB\)\n", estiba("ps", "-as", "--format", "{{.Size}}").stdout)
     rows = {row["Type"]: row["Size"] for row in map(json.loads, estiba("system", "df", "--format", "json").stdout.splitlines())}
     assert rows["Containers"].endswith("MB")
     assert rows["Machine Disks"].endswith("MB")
