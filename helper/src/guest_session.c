@@ -83,6 +83,7 @@ static void take_plan(struct guest_session *self, const struct frame *frame, con
     if (self->plan_received == self->plan_size) {
         char *plan = self->plan;
         self->plan = NULL;
+        self->plan_received = 0;
         guest_session_start(self, plan, self->plan_size);
     }
 }

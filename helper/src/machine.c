@@ -148,7 +148,7 @@ static void open_session(void)
 
     if (container->terminal)
         terminal_raw(STDIN_FILENO, &before);
-    session_open(&machine.session, 0, "", 0, streams); /* its plan is in the initramfs */
+    session_open(&machine.session, 0, streams); /* its plan is in the initramfs */
 }
 
 static void tell_size(void)

@@ -7,9 +7,9 @@
 
 #include "base.h"
 
-void session_open(struct session *self, uint32_t number, const char *plan, size_t size, const int streams[3])
+void session_open(struct session *self, uint32_t number, const int streams[3])
 {
-    *self = (struct session){.number = number, .plan = plan, .plan_size = size, .input = streams[0]};
+    *self = (struct session){.number = number, .input = streams[0]};
     for (unsigned i = 0; i < 2; i++) {
         self->outputs[i].fd = streams[i + 1];
         self->outputs[i].data = allocate(OUTPUT_WINDOW);
@@ -74,17 +74,6 @@ void session_watch(const struct session *self, const struct link *link, struct p
     }
 }
 
-static void send_plan(struct session *self, struct link *link)
-{
-    while (self->plan_sent < self->plan_size) {
-        struct message message = {.type = MESSAGE_PLAN, .number = (uint32_t)self->plan_size, .offset = self->plan_sent};
-        size_t left = self->plan_size - self->plan_sent, size = left < MAX_DATA ? left : MAX_DATA;
-        if (!link_put(link, self->number, &message, self->plan + self->plan_sent, size))
-            return;
-        self->plan_sent += size;
-    }
-}
-
 static void read_input(struct session *self, struct link *link)
 {
     static char data[INPUT_WINDOW];
@@ -146,7 +135,6 @@ static void acknowledge(struct session *self, struct link *link, unsigned index)
 
 void session_move(struct session *self, struct link *link, const struct pollfd fds[SESSION_POLLED])
 {
-    send_plan(self, link);
     if (fds[0].fd >= 0 && fds[0].revents != 0)
         read_input(self, link);
     if (self->input_ended && link_tell(link, self->number, MESSAGE_INPUT_END, 0))

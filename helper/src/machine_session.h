@@ -18,8 +18,6 @@ struct sink {
 
 struct session {
     uint32_t number;
-    const char *plan;
-    size_t plan_size, plan_sent;
     enum phase phase;
     int input;               /* -1: there is none, or it ended */
     bool input_ended;        /* the guest is still to be told */
@@ -30,8 +28,8 @@ struct session {
 
 enum { SESSION_POLLED = 3 };
 
-/* Its program gets `plan` in the guest, and these streams of ours, -1 where it has none. They become non-blocking. */
-void session_open(struct session *self, uint32_t number, const char *plan, size_t size, const int streams[3]);
+/* Its program gets these streams of ours, -1 where it has none. They become non-blocking. */
+void session_open(struct session *self, uint32_t number, const int streams[3]);
 /* Takes a frame of this session; false when it makes no sense. A failure to launch is not taken here. */
 bool session_hear(struct session *self, const struct frame *frame, const char *data);
 void session_watch(const struct session *self, const struct link *link, struct pollfd fds[SESSION_POLLED]);

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HOST: list[Op] = [ops.slot(0, 0, "/layers"), ops.namespaces(0x20000), ops.streams(1, 0, 0, 0), ops.client(1, 1)]
 CONTAINER: list[Op] = [ops.root(0, 0), ops.pivot(), ops.execute(["true"], ["A=B"])]
+MACHINE = ops.machine(["/linux"], [], "/initramfs", "/init", [], b"plan", 1, 0)
 AFTER: list[Op] = [ops.forget(0, "name")]
 
 
@@ -66,6 +67,7 @@ def check_ops(program: str, plan: list[Op]) -> tuple[int, bytes]:
 def test_a_plan_that_makes_sense(sanitized: str) -> None:
     assert check_ops(sanitized, HOST + CONTAINER + AFTER) == (0, b"")
     assert check_ops(helper_path(), HOST + CONTAINER + AFTER) == (0, b"")
+    assert check_ops(helper_path(), [*HOST, *CONTAINER[:-1], MACHINE, *AFTER]) == (0, b"")
 
 
 def without(plan: list[Op], code: int) -> list[Op]:
@@ -107,6 +109,11 @@ def without(plan: list[Op], code: int) -> list[Op]:
         ([*CONTAINER, *HOST], "slot is out of order"),
         ([*HOST, *CONTAINER, ops.unpack_whiteout("x")], "unpack_whiteout does not belong here"),
         ([*HOST, *CONTAINER, ops.files_stat(0, "", 0)], "files_stat does not belong here"),
+        ([ops.guest_slot(1, "/"), *HOST, *CONTAINER], "guest_slot does not belong here"),
+        ([*HOST, ops.guest_directory("/", 0), *CONTAINER], "guest_directory is out of order"),
+        ([*HOST, *CONTAINER[:-1], ops.machine([], [], "/i", "/i", [], b"", 1, 0)], "machine has no program"),
+        ([*HOST, *CONTAINER[:-1], MACHINE, CONTAINER[-1]], "machine is not the container's last operation"),
+        ([*HOST, *CONTAINER[:-1], MACHINE, MACHINE], "machine stands twice"),
         ([*HOST, ops.container_root(0, 1), *CONTAINER], "container_root does not belong here"),
         ([*HOST, ops.container_mount("/x"), *CONTAINER], "container_mount does not belong here"),
         ([*HOST, ops.upper_tree(0), *CONTAINER], "upper_tree does not belong here"),
