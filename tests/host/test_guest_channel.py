@@ -71,7 +71,7 @@ def test_plan_of_the_initramfs(uml: Path, tmp_path: Path, disks: list[tuple[str,
         assert machine.next(0, READY, STARTED).type == READY
         assert (machine.output(0, 1), machine.output(0, 2)) == (b"out\n", b"err\n")
         assert machine.next(0, EXITED).number == 7
-        assert machine.next(0, SYNCED)
+        assert machine.next(0, SYNCED).number == 0
 
 
 def test_plan_over_the_channel(guest: Guest) -> None:
@@ -82,16 +82,17 @@ def test_plan_over_the_channel(guest: Guest) -> None:
 
 def test_several_programs(guest: Guest) -> None:
     guest.start(0, plan("echo first; read line; echo $line; exit 3", first=True, stdin=1))
-    assert guest.next(0, STARTED)
+    assert guest.next(0, STARTED).number == 0
     guest.start(1, plan("echo second; exit 4", first=False))
     guest.start(2, plan("sleep 100", first=False))
     guest.start(3, plan("cat", first=False, stdin=1))
     assert guest.output(1, 1) == b"second\n"
     assert guest.next(1, EXITED).number == 4
+    assert guest.next(3, STARTED).number == 0, "input is for a program that runs"
     guest.send(3, guests.INPUT, b"to the third\n")
     guest.send(3, guests.INPUT_END)
     assert guest.output(3, 1) == b"to the third\n"
-    assert guest.next(2, STARTED)
+    assert guest.next(2, STARTED).number == 0
     guest.send(2, guests.SIGNAL, number=9)
     ended = guest.next(2, EXITED)
     assert (ended.number, ended.offset) == (137, 9)
@@ -99,12 +100,12 @@ def test_several_programs(guest: Guest) -> None:
     assert guest.next(1, EXITED).number == 0, "a session may be used again"
     guest.send(0, guests.INPUT, b"word\n")
     assert guest.next(0, EXITED).number == 3
-    assert guest.next(0, SYNCED)
+    assert guest.next(0, SYNCED).number == 0
 
 
 def test_failures_are_the_sessions_own(guest: Guest) -> None:
     guest.start(0, plan("sleep 100", first=True))
-    assert guest.next(0, STARTED)
+    assert guest.next(0, STARTED).number == 0
     guest.start(1, [*plan("true", first=False)[:-1], ops.execute(["/nosuch"], [])])
     assert guest.next(1, FAILED).data.startswith(b"not-found execute ")
     guest.start(1, [*plan("true", first=False)[:-1]])
@@ -120,7 +121,7 @@ def test_failures_are_the_sessions_own(guest: Guest) -> None:
 def test_a_stream_that_nobody_takes_stops_neither_the_others_nor_its_end(guest: Guest) -> None:
     guest.acknowledges = False
     guest.start(0, plan("yes; exit 5", first=True))
-    assert guest.next(0, STARTED)
+    assert guest.next(0, STARTED).number == 0
     guest.start(1, plan("yes | head -c 1000", first=False))
     assert len(guest.output(1, 1)) == 1000
     taken = sum(len(frame.data) for frame in guest.frames if (frame.session, frame.type) == (0, OUTPUT))
