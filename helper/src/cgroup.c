@@ -11,6 +11,7 @@
 
 #include "base.h"
 #include "failure.h"
+#include "sys.h"
 
 /*
  * Writing a pid to cgroup.procs waits for an RCU grace period, 5 to 15 ms (the write side of cgroup_threadgroup_rwsem). A thread
@@ -76,27 +77,43 @@ bool cgroups_had_oom(const struct plan *plan)
     return false;
 }
 
-/* Kills the processes of a cgroup that has no cgroup.kill (v1). The group is the container's own, nothing else is in it. */
-static bool kill_members(int cgroup)
+enum { MEMBERS = 512 };
+
+/* The first processes of a cgroup. */
+static size_t members(int cgroup, pid_t pids[MEMBERS])
 {
-    char text[4096];
+    char text[8 * MEMBERS];
     autoclose fd = openat(cgroup, "cgroup.procs", O_RDONLY | O_CLOEXEC);
     ssize_t size = fd < 0 ? -1 : read_all(fd, text, sizeof text - 1);
-    bool any = false;
+    size_t found = 0;
 
-    if (size <= 0)
-        return false;
-    text[size] = '\0';
-    for (char *next = text, *end; *next != '\0'; next = end + (*end == '\n')) {
-        long pid = strtol(next, &end, 10);
-        if (end == next)
+    text[size > 0 ? size : 0] = '\0';
+    for (char *next = text, *end; found < MEMBERS && *next != '\0'; next = end + (*end == '\n')) {
+        pids[found] = (pid_t)strtol(next, &end, 10);
+        if (end == next || *end != '\n') /* the last one may be cut short */
             break;
-        if (pid > 1) {
-            kill((pid_t)pid, SIGKILL);
-            any = true;
-        }
+        found += pids[found] > 1;
     }
-    return any;
+    return found;
+}
+
+/* Kills the processes of a cgroup that has no cgroup.kill (v1). Each by a pidfd that is opened before its membership is looked at again:
+ * a number that was given to another process meanwhile is never signalled. */
+static void kill_members(int cgroup)
+{
+    pid_t pids[MEMBERS], again[MEMBERS];
+    int pidfds[MEMBERS];
+    size_t found = members(cgroup, pids);
+
+    for (size_t i = 0; i < found; i++)
+        pidfds[i] = sys_pidfd_open(pids[i]);
+    size_t left = members(cgroup, again);
+    for (size_t i = 0; i < found; i++) {
+        for (size_t j = 0; j < left && pidfds[i] >= 0; j++)
+            if (again[j] == pids[i])
+                sys_pidfd_send_signal(pidfds[i], SIGKILL);
+        close_fd(&pidfds[i]);
+    }
 }
 
 void remove_cgroup(int directory, const char *name)

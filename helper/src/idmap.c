@@ -45,6 +45,8 @@ static pid_t start_program(const char *program, pid_t pid, const union value *li
             arguments[count++] = strsep(&rest, " ");
     }
     pid_t child = fork();
+    if (child < 0)
+        fail(LAUNCH, "fork", errno, NULL, "%s", program);
     if (child == 0) {
         execve(program, arguments, environment);
         _exit(127);

@@ -38,11 +38,14 @@ static int open_namespace(const struct run *self, unsigned number, const char *n
 
 static void start_monitor(struct run *self)
 {
+    static pid_t last; /* the first monitor is the keeper's parent, those that follow are its children */
     struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
     int ends[2];
     pid_t pid;
 
     close_fd(&self->monitor);
+    if (last > 0)
+        waitpid(last, NULL, 0);
     channel_pair(ends);
     while ((pid = fork()) < 0) /* without a monitor nobody reads the program's output: there is nothing else to do */
         nanosleep(&pause, NULL);
@@ -54,6 +57,7 @@ static void start_monitor(struct run *self)
             close_fd(&self->namespaces[i]);
         monitor_main(self, true);
     }
+    last = pid;
     close(ends[0]);
     self->monitor = ends[1];
 }

@@ -26,10 +26,11 @@ from tests.support.clients import (
     STARTED,
     Client,
     Terminal,
+    admitted,
 )
 from tests.support.leaks import reap
 from tests.support.plans import HELPER, TERMINAL, Container, comm, read_until, until
-from tests.support.watchers import MONITOR, all_processes, is_locked, logged, status_lines
+from tests.support.watchers import MONITOR, field, is_locked, living, logged, status_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,7 +136,7 @@ def test_socket_is_its_owners(listening: Container, tmp_path: Path) -> None:
 
 def test_attach_after_the_monitor_was_killed(listening: Container, tmp_path: Path) -> None:
     detach(listening, "sh", "-c", "read x; echo got $x; exit 9")
-    monitor = until(lambda: [p for p in all_processes() if comm(p) == MONITOR], "the monitor")[0]
+    monitor = until(lambda: living(MONITOR), "the monitor")[0]
     os.kill(monitor, signal.SIGKILL)
     os.waitpid(monitor, 0)
     client = Client(tmp_path / "attach")
@@ -157,7 +158,7 @@ def test_client_outlives_the_monitor(listening: Container, tmp_path: Path) -> No
         client.write(b"%d\n" % number)
         expected += b"".join(b"%d\n" % i for i in range(1, number + 1))
         if number % 4 == 0:
-            os.kill(until(monitors, "the monitor")[0], signal.SIGKILL)
+            os.kill(until(lambda: living(MONITOR), "the monitor")[0], signal.SIGKILL)
             reap()
     client.until(lambda: client.output[1] == expected)
     client.send(SIGNAL, signal.SIGKILL)
@@ -166,8 +167,9 @@ def test_client_outlives_the_monitor(listening: Container, tmp_path: Path) -> No
     reap()
 
 
-def monitors() -> list[int]:
-    return [pid for pid in all_processes() if comm(pid) == MONITOR]
+def connected(process: subprocess.Popen[bytes]) -> None:
+    """Waits until the client has its name, which it takes when it is connected."""
+    until(lambda: comm(process.pid) == "estiba", "the connection")
 
 
 def test_more_clients_than_there_may_be(listening: Container, tmp_path: Path) -> None:
@@ -187,14 +189,6 @@ def test_more_clients_than_there_may_be(listening: Container, tmp_path: Path) ->
     for client in [*clients, last]:
         client.until(lambda client=client: client.status == 3)
         client.socket.close()
-
-
-def admitted(path: Path) -> Client | None:
-    client = Client(path)
-    if client.receive() == STARTED:
-        return client
-    client.socket.close()
-    return None
 
 
 # --- the end of input --------------------------------------------------------------------------------------------------------
@@ -268,6 +262,7 @@ def test_client_that_does_not_read_is_dropped(listening: Container, tmp_path: Pa
 def test_stopped_client_says_why_it_ends(listening: Container, tmp_path: Path) -> None:
     detach(listening, "sh", "-c", "read go; seq 100000; exit 6")
     process = listening.attach(tmp_path, "attach")
+    connected(process)
     other = Client(tmp_path / "attach")
     other.until(lambda: other.started)
     process.send_signal(signal.SIGSTOP)
@@ -337,6 +332,7 @@ def test_attach_command_without_input(listening: Container, tmp_path: Path) -> N
     detach(listening, "sh", "-c", "read x; echo got $x; exit 7")
     listening.stdin = 0
     silent = listening.attach(tmp_path, "attach", stdin=subprocess.PIPE)
+    connected(silent)
     assert silent.stdin is not None
     os.write(silent.stdin.fileno(), b"not for the program\n")
     client = Client(tmp_path / "attach")
@@ -355,7 +351,7 @@ def test_signals_of_an_attached_client(listening: Container, tmp_path: Path, pro
     process = listening.attach(tmp_path, "attach")
     watcher = Client(tmp_path / "attach")
     watcher.until(lambda: watcher.started)
-    until(lambda: int(status_field(process.pid, "SigCgt"), 16) >> (signal.SIGTERM - 1) & 1 == proxy, "the handlers")
+    until(lambda: int(field(process.pid, "SigCgt"), 16) >> (signal.SIGTERM - 1) & 1 == proxy, "the handlers")
     process.terminate()
     process.communicate(timeout=60)
     assert process.returncode == (5 if proxy else -signal.SIGTERM)
@@ -363,11 +359,6 @@ def test_signals_of_an_attached_client(listening: Container, tmp_path: Path, pro
         watcher.send(SIGNAL, signal.SIGKILL)
     watcher.until(lambda: watcher.status == (5 if proxy else 137))
     watcher.socket.close()
-
-
-def status_field(pid: int, name: str) -> str:
-    with open(f"/proc/{pid}/status") as file:
-        return next(line.split()[1] for line in file if line.startswith(name + ":"))
 
 
 def test_attach_to_nothing(listening: Container, tmp_path: Path) -> None:
@@ -422,7 +413,7 @@ def test_helper_replaced_while_a_container_runs(listening: Container, tmp_path: 
     listening.helper = str(helper)
     detach(listening, "sh", "-c", "read x; echo got $x; exit 7")
     helper.write_bytes(b"")
-    os.kill(until(monitors, "the monitor")[0], signal.SIGKILL)
+    os.kill(until(lambda: living(MONITOR), "the monitor")[0], signal.SIGKILL)
     reap()
     shutil.copy(HELPER, tmp_path / "new")
     os.replace(tmp_path / "new", helper)
@@ -531,7 +522,7 @@ def test_terminal_of_a_client_that_left_is_left_alone(container: Container, tmp_
     changed = termios.tcgetattr(terminal.slave)
     changed[3] &= ~termios.ECHO
     termios.tcsetattr(terminal.slave, termios.TCSANOW, changed)
-    os.kill(until(monitors, "the monitor")[0], signal.SIGKILL)
+    os.kill(until(lambda: living(MONITOR), "the monitor")[0], signal.SIGKILL)
     reap()
     container.stdin = 2
     other = Client(tmp_path / "attach")

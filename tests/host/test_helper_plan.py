@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from estiba.plan import ops
 from estiba.plan.encode import encode
 from estiba.plan.helper import ENVIRONMENT, plan_descriptor
-from tests.support.plans import HELPER, NEWNET, NEWNS, NO_SLOT, SANITIZED, SOURCES
+from tests.support.plans import HELPER, NEWNET, NEWNS, NO_SLOT
 
 if TYPE_CHECKING:
     from estiba.plan.ops import Op
@@ -26,12 +26,6 @@ GOOD: tuple[Op, ...] = (
     *ROOT, ops.user_namespace(["0 0 1"], ["0 0 1"], 0, "", ""), ops.streams(1, 1, 0, 0), ops.client(1, 1), *INSIDE,
     ops.user("0", ["1"], 0, 1), ops.seccomp(bytes(16), 0), ops.execute(["a", "b"], ["C=d"]), ops.forget(0, "x"),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def sanitized() -> str:
-    subprocess.run(["make", "-s", "-C", str(SOURCES), "sanitize"], check=True)
-    return SANITIZED
 
 
 def check(helper: str, plan: bytes, *words: str) -> tuple[int, str]:

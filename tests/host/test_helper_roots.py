@@ -6,6 +6,7 @@ The helper is run as it is, and as a build that lacks openat2(2) and `lowerdir+`
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,6 +19,9 @@ from tests.support.plans import FALLBACKS, HELPER, SOURCES, Container, make_imag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# ELOOP in the words of musl and of glibc.
+LOOP = re.compile(rb"estiba: cannot start container: (directory /escape/made|mount /a/x): (Symbolic link loop|Too many levels of symbolic links)\n")
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +215,7 @@ def test_magic_links_are_refused(spoilt: Container, image: Path) -> None:
     spoilt.file_systems.append(ops.directory("/escape/made", 0o755))
     done = spoilt.run("true")
     assert done.returncode == 125
-    assert done.stderr == b"estiba: cannot start container: directory /escape/made: Symbolic link loop\n"
+    assert LOOP.fullmatch(done.stderr)
 
 
 def test_ordinary_links_of_procfs_are_followed(spoilt: Container, image: Path) -> None:
@@ -225,7 +229,7 @@ def test_loops_end(spoilt: Container, image: Path) -> None:
     (image / "base/a").symlink_to("b")
     (image / "base/b").symlink_to("a")
     spoilt.file_systems.append(ops.mount("tmpfs", "/a/x", 0, []))
-    assert spoilt.run("true").stderr == b"estiba: cannot start container: mount /a/x: Symbolic link loop\n"
+    assert LOOP.fullmatch(spoilt.run("true").stderr)
 
 
 @pytest.mark.parametrize("link", ["/proc/self/fd/{0}", "/proc/1/cwd", "/proc/self/cwd/../../.."])

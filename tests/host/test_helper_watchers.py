@@ -21,6 +21,7 @@ from tests.support.watchers import (
     KEEPER,
     MONITOR,
     all_processes,
+    field,
     is_locked,
     keep_killing,
     keep_reaping,
@@ -49,11 +50,6 @@ def sleeper(container: Container, tmp_path: Path) -> Iterator[Running]:
         read_until(process.stdout, b"ready\n")
         yield process
         process.communicate()
-
-
-def field(pid: int, name: str) -> str:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(line.partition(":")[2].strip() for line in lines if line.startswith(name + ":"))
 
 
 @pytest.mark.parametrize("name", [MONITOR, KEEPER])

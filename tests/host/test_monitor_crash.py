@@ -19,9 +19,9 @@ import pytest
 
 from estiba.engine.log_files import Files
 from tests.support.clients import SIGNAL, Client
-from tests.support.plans import Container, comm, read_until, until, upper_in
+from tests.support.plans import Container, read_until, until, upper_in
 from tests.support.soak import times
-from tests.support.watchers import MONITOR, all_processes, is_locked, keep_reaping, logged, program_of, status_lines
+from tests.support.watchers import MONITOR, field, is_locked, keep_reaping, living, logged, program_of, status_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,10 +87,9 @@ class Life:
         self.client.write(b"go\n")
 
     def kill_monitor(self) -> None:
-        for pid in all_processes():
-            if comm(pid) == MONITOR:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for pid in living(MONITOR):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def end(self, code: int, output: bytes, *, client_lives: bool = True, error: bytes = b"") -> None:
         """Everybody has everything, once."""
@@ -142,7 +141,7 @@ def test_idle(live: Start, round_: int) -> None:
     life = live(f"echo ready; read go; seq {LINES}; exit 42")
     for _ in range(random.Random(round_).randrange(1, 4)):
         life.kill_monitor()
-        until(lambda: any(comm(pid) == MONITOR for pid in all_processes()), "a new monitor")
+        until(lambda: living(MONITOR), "a new monitor")
     life.say()
     life.end(42, OUTPUT)
 
@@ -186,7 +185,7 @@ def test_together_with_the_client(live: Start, round_: int) -> None:
     life = live(f"echo ready; read go; seq {LINES}; read go; exit 45")
     life.say()
     time.sleep(chance.random() * 0.01)
-    victims = [life.process.pid, *(pid for pid in all_processes() if comm(pid) == MONITOR)]
+    victims = [life.process.pid, *living(MONITOR)]
     chance.shuffle(victims)
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
@@ -209,11 +208,11 @@ DELAY = 0.2
 def test_at_a_system_call(live: Start, call: str, number: int, when: str) -> None:
     """At each step of input, output, log, rotation and end, one after another: killed before the call, and when it was done."""
     life = live("echo ready; read go; seq 1000; echo err >&2; exit 42")
-    monitor = next(pid for pid in all_processes() if comm(pid) == MONITOR)
+    monitor = living(MONITOR)[0]
     injected = "signal=KILL" if when == "before" else f"delay_exit={int(DELAY * 1e6)}"
     words = ["strace", "-qq", "-p", str(monitor), f"--inject={call}:{injected}:when={number}", "-o", "/dev/null"]
     with subprocess.Popen(words) as tracer:
-        until(lambda: status_of(monitor, "TracerPid") in {str(tracer.pid), ""}, "strace")
+        until(lambda: field(monitor, "TracerPid") == str(tracer.pid) or monitor not in living(MONITOR), "strace")
         life.say()
         if when == "behind":
             time.sleep(DELAY / 2)
@@ -223,9 +222,3 @@ def test_at_a_system_call(live: Start, call: str, number: int, when: str) -> Non
     assert life.client.output == {1: b"".join(b"%d\n" % i for i in range(1, 1001)), 2: b"err\n"}
     assert logged(life.folder / "log", b"stderr") == b"err\n"
     life.end(42, life.client.output[1], error=b"err\n")
-
-
-def status_of(pid: int, name: str) -> str:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/status") as file:
-        return next(line.split()[1] for line in file if line.startswith(name + ":"))
-    return ""

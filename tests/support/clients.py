@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -29,8 +30,8 @@ class Client:
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.connect(str(path))  # without a timeout it waits for room in the listener's queue
         self.socket.settimeout(30)
-        self.socket.connect(str(path))
         self.sent = self.accepted = 0
         self.output = {1: b"", 2: b""}
         self.next: dict[int, int] = {}  # the offset behind what came of each stream
@@ -72,6 +73,16 @@ class Client:
         for at in range(0, len(data), 4096):
             self.until(lambda: self.sent + 4096 - self.accepted <= 16384)
             self.send(INPUT, data=data[at : at + 4096])
+
+
+def admitted(path: Path) -> Client | None:
+    """A client, unless there are as many as there may be (those that died count until the monitor has read what they sent)."""
+    client = Client(path)
+    with contextlib.suppress(ConnectionResetError):
+        if client.receive() == STARTED:
+            return client
+    client.socket.close()
+    return None
 
 
 class Terminal:

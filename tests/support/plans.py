@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from estiba.plan.ops import Op
 
-HELPER = helper_path()
+HELPER = os.environ.get("ESTIBA_TEST_HELPER") or helper_path()
 SOURCES = Path(__file__).parents[2] / "helper"
 FALLBACKS = str(SOURCES / "build" / "estiba-init-fallbacks")
+REPORTS = SOURCES / "build" / "reports"
 SANITIZED = str(SOURCES / "build" / "estiba-init-sanitize")
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
@@ -200,6 +201,18 @@ def busybox() -> Iterator[Path]:
     folder.chmod(0o755)
     yield make_image(folder)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def sanitized() -> Iterator[str]:
+    """The helper with sanitizers. What they find in a process that nobody waits for is a report, and fails the module's last test."""
+    subprocess.run(["make", "-s", "-C", str(SOURCES), "sanitize"], check=True)
+    yield SANITIZED
+    found = list(REPORTS.iterdir())
+    text = "\n".join(path.read_text(errors="replace") for path in found)
+    for path in found:
+        path.unlink()
+    assert not found, text
 
 
 @pytest.fixture

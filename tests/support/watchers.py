@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.plans import children, comm, descendants, named, until
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import random
     import subprocess
     import threading
-    from pathlib import Path
 
     from tests.support.plans import Running
 
@@ -49,6 +49,19 @@ def all_processes() -> list[int]:
     return descendants(os.getpid())
 
 
+def living(name: str) -> list[int]:
+    """Ours of that name (MONITOR, KEEPER), but for those that died and were not waited for."""
+    return [pid for pid in all_processes() if comm(pid) == name and field(pid, "State")[:1] not in {"Z", ""}]
+
+
+def field(pid: int, name: str) -> str:
+    """A field of proc_pid_status(5), empty for a process that is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith(name + ":"))
+    return ""
+
+
 def program_child(pid: int) -> bool:
     return any(not comm(child).startswith("estiba") for child in children(pid))
 
@@ -57,19 +70,17 @@ def keep_killing(process: Running, name: str, chance: random.Random, times: int,
     """Kills watchers of the name at random moments."""
     while not stop.is_set() and times > 0:
         time.sleep(chance.random() * 0.004)
-        for pid in all_processes():
-            if comm(pid) == name:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                times -= 1
-                break
+        for pid in living(name)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            times -= 1
 
 
 def keep_reaping(stop: threading.Event) -> None:
     """What init(1) does for orphans."""
     while not stop.is_set():
         for pid in children(os.getpid()):
-            if comm(pid).startswith(("estiba-", "sh", "seq", "cat")):
+            if comm(pid).startswith(("estiba-monitor", "estiba-keeper", "sh", "seq", "cat")):
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
         time.sleep(0.001)

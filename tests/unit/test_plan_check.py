@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from estiba.plan import ops
 from estiba.plan.encode import HEADER_SIZE, encode, encode_op
 from estiba.plan.helper import helper_path, plan_descriptor
-from tests.support.plans import SANITIZED, SOURCES
 
 if TYPE_CHECKING:
     from estiba.plan.ops import Op
@@ -25,12 +24,6 @@ HOST: list[Op] = [ops.slot(0, 0, "/layers"), ops.namespaces(0x20000), ops.stream
 CONTAINER: list[Op] = [ops.root(0, 0), ops.pivot(), ops.execute(["true"], ["A=B"])]
 MACHINE = ops.machine(["/linux"], [], "/initramfs", "/init", [], b"plan", 1, 0)
 AFTER: list[Op] = [ops.forget(0, "name")]
-
-
-@pytest.fixture(scope="module")
-def sanitized() -> str:
-    subprocess.run(["make", "-s", "-C", str(SOURCES), "sanitize"], check=True)
-    return SANITIZED
 
 
 def check(program: str, plan: bytes) -> tuple[int, bytes]:
