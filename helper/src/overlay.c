@@ -94,14 +94,14 @@ static int by_paths(struct container *self, const struct op *op, int fs)
     return create(fs);
 }
 
-/* Mounts the slot's tree on the new folder `name` of the working directory. Not what is mounted on it: when the other way was
- * tried first, the helper's own mounts are stacked there. */
+/* Mounts the slot's tree on the new folder `name` of the working directory. What is mounted on it comes along in a guest, whose layers
+ * are mounts of their own; not where the slot is idmapped: when the other way was tried first, the helper's own mounts are stacked there. */
 static void place(struct container *self, uint32_t number, const char *name)
 {
     if (mkdir(name, 0700) != 0)
         fail(LAUNCH, "overlay", errno, NULL, "%s", name);
     autoclose target = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    autoclose mount = slot_mount(self, number, true); /* a guest's layers are mounts of their own */
+    autoclose mount = slot_mount(self, number, !self->plan->slots[number].idmap);
     attach("overlay", mount, target, name);
 }
 

@@ -157,3 +157,15 @@ def test_what_lies_in_the_trash_is_removed_by_a_later_command(estiba: Command, a
         estiba("run", "--rm", IMAGE, "true", ESTIBA_ROOT=str(alpine_store))
     assert not left.exists()
     assert not remains.gone()
+
+
+def test_a_store_that_was_removed_stops_nobody(estiba: Command, alpine_store: Path, remains: Remains, tmp_path: Path) -> None:
+    """The record of a container whose whole store is gone is swept like any other, and its folder's absence is no failure."""
+    container = "f" * 64
+    gone = tmp_path / "gone"
+    record = remains.runtime / "live" / container
+    record.write_text(
+        f"creator 1 0\nfolder {gone}/containers/{container}\nname {gone}/containers/names/lost\ntrash {gone}/trash\nremove 1\n"
+    )
+    estiba("run", "--rm", IMAGE, "true", ESTIBA_ROOT=str(alpine_store))
+    assert not record.exists()

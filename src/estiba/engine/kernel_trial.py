@@ -21,14 +21,18 @@ _MEMORY = 64 << 20
 
 
 def try_kernel(settings: Settings, path: str) -> str:
-    """Runs a container on the kernel at `path`; returns why it did not work, or an empty text. Raises what `Store.open` raises."""
-    store = Store.open(settings)
+    """Runs a container on the kernel at `path`; returns why it did not work, or an empty text."""
+    try:
+        return _try(Store.open(settings), settings, path)
+    except EstibaError as error:
+        return error.message
+
+
+def _try(store: Store, settings: Settings, path: str) -> str:
     name = f"kernel-{os.getpid()}"
     trial = load(root=f"{store.cache}/{name}")
     try:
         return _run(trial, path)
-    except EstibaError as error:
-        return error.message
     finally:
         if os.path.exists(trial.root):
             os.rename(trial.root, f"{store.trash}/{name}")

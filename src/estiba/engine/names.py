@@ -82,7 +82,10 @@ def release(path: str, container_id: str, condition: Callable[[str], bool] | Non
 
     Whoever removes a link locks the folder, so that it is still the link that was looked at.
     """
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True  # the whole store was removed
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         if _holder(path) != container_id:

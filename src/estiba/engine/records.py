@@ -90,7 +90,7 @@ class Record:
             os.close(descriptor)
 
     def _lines(self) -> list[tuple[str, object]]:
-        lines: list[tuple[str, object]] = [("creator", self.creator or f"{os.getpid()} {start_time(os.getpid())}"), ("folder", self.folder)]
+        lines: list[tuple[str, object]] = [("creator", self.creator or _creator()), ("folder", self.folder)]
         lines += [("name", self.name), ("trash", self.trash)]
         lines += [("remove", 1)] if self.remove else []
         lines += [] if self.slot is None else [("range", self.slot)]
@@ -132,6 +132,10 @@ def _has_run(record: Record) -> bool:
         return False
 
 
+def _creator() -> str:
+    return f"{os.getpid()} {start_time(os.getpid())}"
+
+
 def _creator_is_dead(record: Record) -> bool:
     pid, _, started = record.creator.partition(" ")
     return not pid.isdigit() or start_time(int(pid)) != started
@@ -140,7 +144,7 @@ def _creator_is_dead(record: Record) -> bool:
 def finish(settings: Settings, record: Record) -> None:
     """Releases what a container holds whose helper this process has waited for: one that failed early has not done it itself."""
     if os.path.exists(f"{live_folder(settings)}/{record.id}") and not is_held(f"{record.folder}/status"):
-        _release_dead(settings, record)
+        _release_dead(settings, record, mine=True)
 
 
 def release(settings: Settings, record: Record) -> None:
@@ -187,8 +191,11 @@ def _end_orphan(path: str) -> None:
     status.lost(path)
 
 
-def _release_dead(settings: Settings, record: Record) -> bool:
-    """Releases under the lock of the status file, which a start takes first of all: what the next run holds is not touched."""
+def _release_dead(settings: Settings, record: Record, *, mine: bool = False) -> bool:
+    """Releases under the lock of the status file, which a start takes first of all: what the next run holds is not touched.
+
+    `mine`: this process made the record, and has waited for the helper, so that its own life means nothing.
+    """
     try:
         descriptor = os.open(f"{record.folder}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
@@ -198,7 +205,8 @@ def _release_dead(settings: Settings, record: Record) -> bool:
         if not try_flock(descriptor):
             return False
         again = read(settings, record.id)
-        if again is None or not (_has_run(again) or _creator_is_dead(again)):
+        ended = mine and again is not None and again.creator == _creator()
+        if again is None or not (ended or _has_run(again) or _creator_is_dead(again)):
             return False
         release(settings, again)
     finally:
