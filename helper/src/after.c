@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -15,14 +16,34 @@ static int slot(const struct run *run, const union value *number)
     return run->plan->slots[number->u].fd;
 }
 
+/* The link is looked at now, not when the plan was made: the container may have been renamed, or be about to start again. */
+static bool is_going(const struct run *run, const struct op *op)
+{
+    const union value *name = &op->args.discard.name;
+    int names = slot(run, &op->args.discard.names);
+    char entry[256], target[256];
+    autoclose folder = openat(slot(run, &op->args.discard.slot), name->s.data, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t size = folder < 0 ? -1 : readlinkat(folder, "name", entry, sizeof entry - 1);
+
+    if (size <= 0)
+        return false;
+    entry[size] = '\0';
+    size = strchr(entry, '/') ? -1 : readlinkat(names, entry, target, sizeof target);
+    if (size == (ssize_t)name->s.size && memcmp(target, name->s.data, name->s.size) == 0)
+        unlinkat(names, entry, 0);
+    return true;
+}
+
 void after_before_report(const struct run *run)
 {
-    for (const struct op *op = plan_find(run->plan, OP_FORGET); op != NULL; op = plan_next(run->plan, op, OP_FORGET))
-        unlinkat(slot(run, &op->args.forget.slot), op->args.forget.name.s.data, 0);
     for (const struct op *op = plan_find(run->plan, OP_DISCARD); op != NULL; op = plan_next(run->plan, op, OP_DISCARD)) {
         const char *name = op->args.discard.name.s.data;
-        renameat(slot(run, &op->args.discard.slot), name, slot(run, &op->args.discard.trash), name);
+        if (is_going(run, op))
+            renameat(slot(run, &op->args.discard.slot), name, slot(run, &op->args.discard.trash), name);
     }
+    /* Last, for the engine's record of the container is one of them: what a killed monitor leaves is found by it. */
+    for (const struct op *op = plan_find(run->plan, OP_FORGET); op != NULL; op = plan_next(run->plan, op, OP_FORGET))
+        unlinkat(slot(run, &op->args.forget.slot), op->args.forget.name.s.data, 0);
 }
 
 void after_behind_report(const struct run *run)

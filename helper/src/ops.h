@@ -149,7 +149,7 @@ union arguments {
     struct { union value slot, target, flags; } volume;
     struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard; } machine;
     struct { union value slot, name; } forget;
-    struct { union value slot, name, trash; } discard;
+    struct { union value slot, name, trash, names; } discard;
     struct { union value slot, name; } remove_cgroup;
     struct { union value folder, bytes, inodes; } unpack_layer;
     struct { union value path; } unpack_directory;
@@ -237,7 +237,7 @@ static const struct schema schemas[] = {
     {59, SIDE_CONTAINER, "volume", "usq"},
     {70, SIDE_CONTAINER, "machine", "llsslbuu"},
     {96, SIDE_AFTER, "forget", "us"},
-    {97, SIDE_AFTER, "discard", "usu"},
+    {97, SIDE_AFTER, "discard", "usuu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},
     {256, SIDE_UNPACK, "unpack_layer", "sqq"},
     {257, SIDE_UNPACK, "unpack_directory", "s"},

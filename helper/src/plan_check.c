@@ -59,6 +59,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_DISCARD:
         check_slot(plan, op, args->discard.slot.u, false);
         check_slot(plan, op, args->discard.trash.u, false);
+        check_slot(plan, op, args->discard.names.u, false);
         check_name(op, args->discard.name.s.data);
         break;
     case OP_OVERLAY:

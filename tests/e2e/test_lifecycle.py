@@ -158,6 +158,42 @@ def test_rm_goes_with_its_run_and_refuses_what_runs(engine: Engine) -> None:
     engine("rm", "-f", "gone")  # what is not there needs no removal
 
 
+def test_rm_goes_with_the_name_that_it_has_at_the_end(engine: Engine) -> None:
+    engine("run", "-d", "--rm", "--name", "before", IMAGE, "sleep", "1000")
+    engine("rename", "before", "after")
+    engine("create", "--name", "before", IMAGE, "true")
+    engine("kill", "after")
+    deadline = time.monotonic() + 20
+    while engine("ps", "-a", "--format", "{{.Names}}").stdout != "before\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    engine("create", "--name", "after", IMAGE, "true")
+    assert engine.state("before") == "created 0"
+
+
+def test_restart_keeps_a_container_of_rm(engine: Engine) -> None:
+    engine("run", "-d", "--rm", "--name", "kept", IMAGE, "sh", "-c", "cat /count; echo x >>/count; exec sleep 1000")
+    container = engine.state("kept", "{{.Id}}")
+    for _ in range(2):
+        engine("restart", "-t", "0", "kept")
+    assert engine.state("kept", "{{.Id}} {{.State.Status}}") == f"{container} running"
+    deadline = time.monotonic() + 20
+    while engine("logs", "kept").stdout != "x\nx\nx\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    engine("stop", "-t", "0", "kept")
+    deadline = time.monotonic() + 20
+    while engine("ps", "-aq").stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_devices_are_there_at_the_second_start(engine: Engine) -> None:
+    engine("create", "--name", "nodes", "--device", "/dev/fuse", IMAGE, "sh", "-c", "test -c /dev/fuse && touch /dev/mine && echo yes")
+    for _ in range(2):
+        assert engine("start", "-a", "nodes").stdout == "yes\n"
+
+
 @pytest.mark.parametrize("command", [["nothing-here"], ["/etc"]])
 def test_a_program_that_cannot_start_is_told(engine: Engine, command: list[str]) -> None:
     done = engine("run", "-d", "--name", "bad", IMAGE, *command, status=None)

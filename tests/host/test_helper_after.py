@@ -46,7 +46,7 @@ def test_discard(container: Container, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
     here, trash = folder_slot(container, tmp_path), folder_slot(container, tmp_path / "trash")
-    container.after.append(ops.discard(here, "container", trash))
+    container.after.append(ops.discard(here, "container", trash, here))
     script = f"mkdir -p /a/b; ln -s {tmp_path}/precious /a/out; ln -s ../../../../precious /a/b/up; chmod 0 /a/b; mkfifo /a/fifo; exit 5"
     assert container.run("sh", "-c", script).returncode == 5
     assert not (tmp_path / "container").exists()
@@ -54,10 +54,52 @@ def test_discard(container: Container, tmp_path: Path) -> None:
     assert (tmp_path / "precious" / "file").exists()
 
 
+def test_discard_takes_the_entry_that_the_folder_names(container: Container, tmp_path: Path) -> None:
+    """As the folder says at the end: an entry that is another container's by then stays."""
+    for folder in ("trash", "names"):
+        (tmp_path / folder).mkdir()
+    here, trash, names = (folder_slot(container, tmp_path / name) for name in ("", "trash", "names"))
+    (tmp_path / "names" / "old").symlink_to("container")
+    (tmp_path / "names" / "new").symlink_to("container")
+    (tmp_path / "names" / "other").symlink_to("another")
+    link = tmp_path / "container" / "name"
+    link.unlink()
+    link.symlink_to("new")
+    container.after.append(ops.discard(here, "container", trash, names))
+    assert container.run("true").returncode == 0
+    assert sorted(os.listdir(tmp_path / "names")) == ["old", "other"]
+
+
+@pytest.mark.parametrize("target", ["other", "../precious"])
+def test_discard_unlinks_no_other_entry(container: Container, tmp_path: Path, target: str) -> None:
+    for folder in ("trash", "names"):
+        (tmp_path / folder).mkdir()
+    here, trash, names = (folder_slot(container, tmp_path / name) for name in ("", "trash", "names"))
+    (tmp_path / "names" / "other").symlink_to("another")
+    (tmp_path / "precious").symlink_to("container")
+    link = tmp_path / "container" / "name"
+    link.unlink()
+    link.symlink_to(target)
+    container.after.append(ops.discard(here, "container", trash, names))
+    assert container.run("true").returncode == 0
+    assert not (tmp_path / "container").exists()
+    assert (tmp_path / "names" / "other").is_symlink()
+    assert (tmp_path / "precious").is_symlink()
+
+
+def test_discard_leaves_a_folder_without_a_name(container: Container, tmp_path: Path) -> None:
+    (tmp_path / "trash").mkdir()
+    here, trash = folder_slot(container, tmp_path), folder_slot(container, tmp_path / "trash")
+    (tmp_path / "container" / "name").unlink()
+    container.after.append(ops.discard(here, "container", trash, here))
+    assert container.run("true").returncode == 0
+    assert (tmp_path / "container" / "upper").is_dir()
+
+
 def test_discard_of_a_deep_tree(container: Container, tmp_path: Path) -> None:
     (tmp_path / "trash").mkdir()
     here, trash = folder_slot(container, tmp_path), folder_slot(container, tmp_path / "trash")
-    container.after.append(ops.discard(here, "container", trash))
+    container.after.append(ops.discard(here, "container", trash, here))
     container.run("sh", "-c", "cd /tmp; i=0; while [ $i -lt 350 ]; do mkdir d && cd d; i=$((i+1)); done")
     until(lambda: not os.listdir(tmp_path / "trash"), "an empty trash")
 
@@ -65,7 +107,7 @@ def test_discard_of_a_deep_tree(container: Container, tmp_path: Path) -> None:
 def test_discard_after_a_failure_to_launch(container: Container, tmp_path: Path) -> None:
     (tmp_path / "trash").mkdir()
     here, trash = folder_slot(container, tmp_path), folder_slot(container, tmp_path / "trash")
-    container.after.append(ops.discard(here, "container", trash))
+    container.after.append(ops.discard(here, "container", trash, here))
     assert container.run("nope").returncode == 127
     assert not (tmp_path / "container").exists()
     until(lambda: not os.listdir(tmp_path / "trash"), "an empty trash")
@@ -74,7 +116,7 @@ def test_discard_after_a_failure_to_launch(container: Container, tmp_path: Path)
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "../x"])
 def test_names_are_one_component(container: Container, tmp_path: Path, name: str) -> None:
     here = folder_slot(container, tmp_path)
-    for op in (ops.forget(here, name), ops.discard(here, name, here), ops.remove_cgroup(here, name)):
+    for op in (ops.forget(here, name), ops.discard(here, name, here, here), ops.remove_cgroup(here, name)):
         container.after = [op]
         plan = container.ops(["true"], [])
         assert op in plan

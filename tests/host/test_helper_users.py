@@ -351,7 +351,7 @@ def test_ordinary_user_removes_what_the_container_left(ordinary_user: User, user
     (users_image / "trash").mkdir()
     os.chown(users_image / "trash", ordinary_user.uid, ordinary_user.gid)
     here, trash = (container.slot(os.open(path, os.O_PATH)) for path in (users_image, users_image / "trash"))
-    container.after.append(ops.discard(here, "container", trash))
+    container.after.append(ops.discard(here, "container", trash, here))
     owner = "1000:1000" if ordinary_user.has_subordinate_ids else "0:0"
     done = container.run("sh", "-c", f"mkdir -p /a/b; touch /a/b/c; chown -R {owner} /a; chmod 0 /a/b")
     assert (done.returncode, done.stderr) == (0, b"")

@@ -227,6 +227,7 @@ def upper_in(folder: Path) -> Path:
     (upper / "upper").mkdir(parents=True)
     (upper / "work").mkdir()
     (upper / "upper").chmod(0o755)
+    (upper / "name").symlink_to("entry")
     return upper
 
 

@@ -96,7 +96,7 @@ def without(plan: list[Op], code: int) -> list[Op]:
         ([*HOST, *CONTAINER[:2], ops.seccomp(b"1234567", 0), *CONTAINER[2:]], "seccomp has a filter of an impossible size"),
         ([*HOST, *CONTAINER[:2], ops.seccomp(b"", 0), *CONTAINER[2:]], "seccomp has a filter of an impossible size"),
         ([*HOST, *CONTAINER, ops.forget(0, "a/b")], "forget has a name that is not one path component"),
-        ([*HOST, *CONTAINER, ops.discard(0, "name", 9)], "discard names a slot that is not bound"),
+        ([*HOST, *CONTAINER, ops.discard(0, "name", 0, 9)], "discard names a slot that is not bound"),
         ([*HOST, *CONTAINER, ops.remove_cgroup(0, "")], "remove_cgroup has a name that is not one path component"),
         ([*HOST, *CONTAINER, ops.streams(1, 0, 0, 0)], "streams is out of order"),
         ([*CONTAINER, *HOST], "slot is out of order"),

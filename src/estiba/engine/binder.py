@@ -183,9 +183,8 @@ class Binder:
         if record.slot is not None:
             cleanup.append(ops.forget(self._open(f"{self._settings.runtime_dir}/ranges", _FOLDER), str(record.slot)))
         if record.remove:
-            trash = self._open(store.trash, _FOLDER)
-            cleanup.append(ops.forget(self._open(store.names, _FOLDER), os.path.basename(record.name)))
-            cleanup.append(ops.discard(self._open(store.containers, _FOLDER), record.id, trash))
+            trash, names = self._open(store.trash, _FOLDER), self._open(store.names, _FOLDER)
+            cleanup.append(ops.discard(self._open(store.containers, _FOLDER), record.id, trash, names))
         cleanup.append(ops.forget(self._open(records.live_folder(self._settings), _FOLDER), record.id))
         return cleanup
 

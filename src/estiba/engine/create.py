@@ -85,6 +85,9 @@ class Draft(Launching):
 
         return Machine(self)
 
+    def seccomp_path(self) -> str:
+        return self.options.seccomp or ""
+
     # --- making -----------------------------------------------------------------------------------------------------------
 
     def make(self) -> None:
@@ -129,6 +132,10 @@ class Draft(Launching):
         _write(f"{folder}/resolv.conf", container_files.resolv_conf(self.options).encode("utf-8", "surrogateescape"), mode=0o644)
         _write(f"{folder}/hostname", f"{self.options.hostname or os.uname().nodename}\n".encode(), mode=0o644)
         _write(f"{folder}/config.json", dumps(self.spec), durable=durable)
+        if self.profile is not None:
+            _write(f"{folder}/seccomp.json", self.profile, durable=durable)
+        if self.record.remove:
+            names.will_go(folder, self.name)
         # Under another name until it is whole: from then on there is a container.
         _write(f"{folder}/state.json.new", dumps(self._state()), durable=durable)
         os.rename(f"{folder}/state.json.new", f"{folder}/state.json")

@@ -89,8 +89,21 @@ class Launching:
         self.record.cgroups = [group.path for group in self.groups]
         self.bindings = Bindings(self.facts.maps)
         self.bindings.lowers = lowers
-        self.bindings.seccomp = _filter(self.options, self.spec, architecture)
+        self.profile = self._read_profile()
+        self.bindings.seccomp = _filter(self.options, self.profile, self.spec, architecture)
         self.binder = self._binder()
+
+    def _read_profile(self) -> bytes | None:
+        """The caller's system-call profile, where there is one. It is the container's for good: see `seccomp_path`."""
+        if self.options.privileged or self.options.seccomp in (None, "unconfined"):
+            return None
+        from estiba.engine.seccomp_filter import read_profile
+
+        return read_profile(self.seccomp_path())
+
+    def seccomp_path(self) -> str:
+        """Where the profile is read: at a later start in the container's folder."""
+        return f"{self.record.folder}/seccomp.json"
 
     def _binder(self) -> Binder:
         if self.machine is None:
@@ -143,7 +156,10 @@ def take_back(store: Store, settings: Settings, record: records.Record, *, new: 
     """
     from estiba.store.layers import empty_trash
 
-    record.remove = new
+    if not new:
+        record.remove = False
+    else:
+        records.unlink(f"{record.folder}/state.json")  # from now on it is no container
     records.release(settings, record)
     if not new:
         return
@@ -195,7 +211,7 @@ def unique(layers: list[DiffID]) -> list[DiffID]:
     return unique_layers(layers)
 
 
-def _filter(options: RunOptions, spec: dict[str, Any], architecture: str) -> bytes | None:
+def _filter(options: RunOptions, profile: bytes | None, spec: dict[str, Any], architecture: str) -> bytes | None:
     if options.privileged or options.seccomp == "unconfined":
         return None
     from estiba.runtime import capabilities, seccomp_default
@@ -207,4 +223,4 @@ def _filter(options: RunOptions, spec: dict[str, Any], architecture: str) -> byt
         return seccomp_default.FILTERS[machine]
     from estiba.engine.seccomp_filter import compile_filter
 
-    return compile_filter(options.seccomp, machine, held, with_i386=architecture == "386")
+    return compile_filter(profile, options.seccomp or "", machine, held, with_i386=architecture == "386")

@@ -1,6 +1,7 @@
 """Names of containers, and names for those that were not given one: an adjective and a thing of ships and harbours, `calm_anchor`.
 
-``containers/names/<name>`` is a link to the container's id. On the start path.
+``containers/names/<name>`` is a link to the container's id. The folder of a container that goes with its run has a link `name` to its
+name, by which its monitor finds the entry at the end; without the link the container stays (helper/ops.toml, `discard`). On the start path.
 """
 
 from __future__ import annotations
@@ -96,6 +97,30 @@ def release(path: str, container_id: str, condition: Callable[[str], bool] | Non
         return True
     finally:
         os.close(folder)
+
+
+def will_go(folder: str, name: str) -> None:
+    """From now on the container of that name goes with the end of its run. By whoever holds its lock, or makes it."""
+    new = f"{folder}/name.new"
+    try:
+        os.unlink(new)  # of a command that was killed here
+    except FileNotFoundError:
+        pass
+    os.symlink(name, new)
+    os.rename(new, f"{folder}/name")
+
+
+def will_stay(folder: str) -> None:
+    """The container is kept when its run ends."""
+    try:
+        os.unlink(f"{folder}/name")
+    except FileNotFoundError:
+        return
+
+
+def goes(folder: str) -> str:
+    """The name of a container that goes with its run, "" for one that stays."""
+    return _holder(f"{folder}/name")
 
 
 def _holder(path: str) -> str:

@@ -7,7 +7,8 @@ container is gone. Lines, in any order:
     folder PATH             the container's folder; its ``status`` file is locked as long as keeper or monitor live
     name PATH               the container's entry in containers/names
     trash PATH              where the folder is moved to when it goes
-    remove 1                --rm: folder and name go with the container, else only when it was never finished (no state.json)
+    remove 1                --rm: folder and name go with the container where `names.goes` still says so, else only when it was never
+                            finished (no state.json)
     range SLOT              its id range
     cgroup PATH             one control group
 
@@ -155,18 +156,19 @@ def release(settings: Settings, record: Record) -> None:
     """
     _end_orphan(f"{record.folder}/status")
     emptied = [_remove_group(path) for path in record.cgroups]
-    if record.remove or not os.path.exists(f"{record.folder}/state.json"):
+    name = names.goes(record.folder) if record.remove else ""
+    if name or not os.path.exists(f"{record.folder}/state.json"):
         if record.name:
-            names.release(record.name, record.id)
+            names.release(f"{os.path.dirname(record.name)}/{name}" if name else record.name, record.id)
         try:
             os.rename(record.folder, f"{record.trash}/{record.id}")
         except FileNotFoundError:
             pass
     if record.slot is not None:
         ranges(settings).release(record.slot, record.id)
-    _unlink(f"{attach_folder(settings)}/{record.id}")
+    unlink(f"{attach_folder(settings)}/{record.id}")
     if all(emptied):
-        _unlink(f"{live_folder(settings)}/{record.id}")
+        unlink(f"{live_folder(settings)}/{record.id}")
 
 
 def _end_orphan(path: str) -> None:
@@ -244,7 +246,8 @@ def kill_members(path: str) -> None:
     time.sleep(0.002)  # the kernel takes a moment to end them; `_remove_group` tries again
 
 
-def _unlink(path: str) -> None:
+def unlink(path: str) -> None:
+    """Removes a file that may be gone already."""
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -253,7 +256,7 @@ def _unlink(path: str) -> None:
 
 def forget(settings: Settings, container_id: str) -> None:
     """Removes the record of a container that holds nothing on this machine any more."""
-    _unlink(f"{live_folder(settings)}/{container_id}")
+    unlink(f"{live_folder(settings)}/{container_id}")
 
 
 def sweep(settings: Settings, limit: int | None = None) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from estiba.config.settings import Settings
 from estiba.engine import containers, names
-from estiba.errors import AlreadyExists, InvalidArgument
+from estiba.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from estiba.oci.strict_json import dumps
 from estiba.runtime.parse_options import is_name
 from estiba.store.layout import Store
@@ -32,6 +34,15 @@ def rename(store: Store, settings: Settings, name: str, new: str) -> None:
                 f"cannot rename container {container.name}: the name {new} is in use by container {holder[:12]}",
                 hint="choose another name, or remove or rename that container",
             )
-        state = containers.read_json(f"{container.folder}/state.json")
-        write_file(store, f"{container.folder}/state.json", dumps({**state, "name": new}), mode=0o600)
+        try:
+            if names.goes(container.folder):
+                names.will_go(container.folder, new)
+            state = containers.read_json(f"{container.folder}/state.json")
+            write_file(store, f"{container.folder}/state.json", dumps({**state, "name": new}), mode=0o600)
+        except (FileNotFoundError, FailedPrecondition):
+            if os.path.exists(container.folder):
+                raise
         names.release(f"{store.names}/{container.name}", container.id)
+        if not os.path.exists(container.folder):  # of --rm, and it ended meanwhile, under either name
+            names.release(f"{store.names}/{new}", container.id)
+            raise NotFound(f"cannot rename container {container.name}: it has just ended and was removed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import containers, records, status, stored_options, supervision
+from estiba.engine import containers, names, records, status, stored_options, supervision
 from estiba.engine.launching import Launching, take_back
 from estiba.errors import CannotExecute, CommandNotFound, Conflict, DataLoss, LaunchFailed, NotFound
 from estiba.oci.digest import DiffID
@@ -46,9 +46,25 @@ class Stored(Launching):
     def make(self) -> None:
         """Makes what a running container needs. Its status file is locked already."""
         self.binder.open_sources()
+        self._forget_files()
         self.record.write(self.settings)
+        if self.record.remove:
+            names.will_go(self.record.folder, os.path.basename(self.record.name))
         self.take_range()
         self.bind()
+
+    def _forget_files(self) -> None:
+        """Takes away what is made for each run: nodes of devices, and of --rm the work folder, whose mark `volatile` the kernel takes for
+        that of a crash (overlayfs.rst). The container may have filled them, so it is the trash that empties them.
+        """
+        folder = self.record.folder
+        for name in ("dev", "devices", *(("work",) if self.record.remove else ())):
+            try:
+                os.rename(f"{folder}/{name}", f"{self.store.trash}/{os.urandom(16).hex()}")
+            except FileNotFoundError:
+                continue
+        if self.record.remove:
+            os.mkdir(f"{folder}/work", 0o755)
 
     def undo(self) -> None:
         """Takes back what was made; the container stays as it was."""

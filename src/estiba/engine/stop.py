@@ -6,7 +6,7 @@ import os
 import select
 import signal
 
-from estiba.engine import containers, records, status, supervision
+from estiba.engine import containers, names, records, status, supervision
 from estiba.errors import Unavailable
 from estiba.linux.freezer import Freezer
 from estiba.runtime.spec import STOP_SIGNAL
@@ -40,15 +40,17 @@ def stop(store: Store, name: str, *, timeout: int | None = None, number: int | N
 
 def leave_alone(store: Store, container: Container, *, keep: bool = False) -> None:
     """Nobody starts the container again by itself from now on, until somebody starts it. With `keep` the next command may, should this
-    one be killed.
+    one be killed. A start on its way is waited for: `container` tells afterwards what runs.
     """
-    if not supervision.is_wanted(container):
-        return
     with containers.lock(container):
         containers.again(store, container)
-        if not keep:
-            status.ask(f"{container.folder}/status", "stop")
-        supervision.dismiss(container, keep=keep)
+        if supervision.is_wanted(container):
+            if not keep:
+                status.ask(f"{container.folder}/status", "stop")
+            supervision.dismiss(container, keep=keep)
+        held = containers.hold(container)
+        if held is not None:
+            os.close(held)
     container.refresh()
 
 
@@ -87,7 +89,7 @@ def kill_for_good(container: Container, descriptor: int) -> None:
     SIGKILL is a power cut for a machine: where its files are wanted its power button is pressed first, so that its program is killed
     and its disk is written. Raises Unavailable when the kernel does not let the program end.
     """
-    if container.kernel and not container.remove:
+    if container.kernel and not names.goes(container.folder):
         send(descriptor, signal.SIGPWR)
         if ends(descriptor, _POWER_SECONDS):
             return

@@ -20,11 +20,23 @@ _PATIENCE_SECONDS = 2
 
 def sweep(store: Store, settings: Settings) -> None:
     """Takes back what dead containers left on this machine, and empties a trash whose monitor was killed at it."""
+    if not os.path.exists(seen := _mark_of_boot(store)):
+        from estiba.engine.after_boot import after_boot
+
+        after_boot(store, settings)
+        os.makedirs(os.path.dirname(seen), mode=0o700, exist_ok=True)
+        os.close(os.open(seen, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     supervision.revive(store, settings)
     if records.sweep(settings, records.SWEPT_PER_START) or _is_abandoned(store.trash):
         from estiba.store.layers import empty_trash
 
         empty_trash(store, settings)
+
+
+def _mark_of_boot(store: Store) -> str:
+    """The file in the folder of volatile state that tells that a command has looked at this store since the machine was started."""
+    status = os.stat(store.containers)
+    return f"{store.runtime}/stores/{status.st_dev}-{status.st_ino}"
 
 
 def _is_abandoned(trash: str) -> bool:

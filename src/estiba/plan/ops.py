@@ -65,7 +65,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     59: ("volume", "container", "usq", ("slot", "target", "flags")),
     70: ("machine", "container", "llsslbuu", ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard")),
     96: ("forget", "after", "us", ("slot", "name")),
-    97: ("discard", "after", "usu", ("slot", "name", "trash")),
+    97: ("discard", "after", "usuu", ("slot", "name", "trash", "names")),
     98: ("remove_cgroup", "after", "us", ("slot", "name")),
     256: ("unpack_layer", "unpack", "sqq", ("folder", "bytes", "inodes")),
     257: ("unpack_directory", "unpack", "s", ("path",)),
@@ -425,11 +425,12 @@ def forget(slot: int, name: str | bytes) -> Op:
     return (96, slot, name)
 
 
-def discard(slot: int, name: str | bytes, trash: int) -> Op:
-    """Renames `name` of the slot's directory into the trash slot before the exit is reported, and removes it there
-    behind it.
+def discard(slot: int, name: str | bytes, trash: int, names: int) -> Op:
+    """Renames the directory `name` of the slot's directory into the trash slot before the exit is reported, and
+    removes it there behind it. A symbolic link `name` in it names its entry in the directory of slot `names`: a
+    link to `name`, which is unlinked too. A directory without that link stays: somebody wants it after all.
     """
-    return (97, slot, name, trash)
+    return (97, slot, name, trash, names)
 
 
 def remove_cgroup(slot: int, name: str | bytes) -> Op:

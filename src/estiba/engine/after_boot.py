@@ -1,0 +1,61 @@
+"""What the first command after a boot takes back: the records of what was going on (engine/records.py) went with the machine.
+
+A container whose making was cut off, one of --rm that ran when the power went, and names that lead nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from estiba.engine import containers, names, records
+from estiba.engine.status import is_held
+from estiba.errors import DataLoss
+from estiba.store.layers import empty_trash
+
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.store.layout import Store
+
+
+def after_boot(store: Store, settings: Settings) -> None:
+    """Moves to the trash, which it empties, what no command of this boot makes or runs. Two at once do no harm."""
+    for container_id in os.listdir(store.containers):
+        if len(container_id) == 64 and _is_left(store, settings, container_id):
+            _take_away(store, container_id)
+    for name in os.listdir(store.names):
+        path = f"{store.names}/{name}"
+        holder = os.readlink(path) if os.path.islink(path) else ""
+        names.release(path, holder, lambda holder: not _is_there(store, settings, holder))
+    empty_trash(store, settings)
+
+
+def _is_there(store: Store, settings: Settings, container_id: str) -> bool:
+    """Tells whether the container exists or is being made: its record comes before everything else, and goes last."""
+    return records.read(settings, container_id) is not None or os.path.exists(f"{store.containers}/{container_id}/state.json")
+
+
+def _is_left(store: Store, settings: Settings, container_id: str) -> bool:
+    folder = f"{store.containers}/{container_id}"
+    if is_held(f"{folder}/status"):
+        return False
+    if not _is_there(store, settings, container_id):
+        return True
+    if not names.goes(folder) or records.read(settings, container_id) is not None:
+        return False
+    try:
+        container = containers.read(store, container_id)
+    except DataLoss:
+        return False  # `system check` tells of it
+    return container is not None and container.status == "exited"
+
+
+def _take_away(store: Store, container_id: str) -> None:
+    folder = f"{store.containers}/{container_id}"
+    name = names.goes(folder)
+    if name:
+        names.release(f"{store.names}/{name}", container_id)
+    try:
+        os.rename(folder, f"{store.trash}/{container_id}")
+    except FileNotFoundError:
+        return

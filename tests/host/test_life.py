@@ -1,0 +1,100 @@
+"""The life of a container beyond what Docker does: what a boot cuts off, what is kept for later starts, who waits for whom."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.command import command_under_test
+from tests.support.containers import IMAGE, Remains
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.command import Command
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture
+def engine(estiba: Command, alpine_store: Path, remains: Remains) -> Iterator[Callable[..., str]]:
+    def call(*words: str, status: int = 0) -> str:
+        done = estiba(*words, status=status, ESTIBA_ROOT=str(alpine_store))
+        return done.stdout.strip() or done.stderr.strip()
+
+    yield call
+    for container in call("ps", "-aq").split():
+        call("rm", "-f", container)
+    assert not remains.gone()
+
+
+def boot(remains: Remains) -> None:
+    """What a boot does to this store's volatile state: it goes, but for what the tests' own store is not."""
+    status = os.stat(remains.root / "containers")
+    (remains.runtime / "stores" / f"{status.st_dev}-{status.st_ino}").unlink(missing_ok=True)
+    for record in remains.records:
+        record.unlink()
+
+
+def test_first_command_after_a_boot_removes_what_was_cut_off(engine: Callable[..., str], remains: Remains) -> None:
+    half, names = "a" * 64, remains.root / "containers" / "names"
+    engine("create", "--name", "stays", IMAGE, "true")
+    engine("create", "--rm", "--name", "fresh", IMAGE, "true")
+    (remains.root / "containers" / half / "upper").mkdir(parents=True)
+    (names / "half").symlink_to(half)
+    (names / "lost").symlink_to("b" * 64)
+    engine("ps")
+    assert (names / "half").is_symlink(), "only a boot makes it nobody's"
+    boot(remains)
+    engine("ps")
+    assert {path.name for path in names.iterdir()} == {"stays", "fresh"}
+    assert half not in remains.containers()
+
+
+def test_first_command_after_a_boot_removes_what_goes_with_its_run(engine: Callable[..., str], remains: Remains) -> None:
+    """A container of --rm whose machine was switched off, made of one that has ended without its monitor."""
+    container = engine("create", "--rm", "--name", "cut", IMAGE, "true")
+    folder = remains.root / "containers" / container
+    (folder / "name").symlink_to("cut")
+    (folder / "status").write_text("running 1 1 1\n")
+    assert engine("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "cut") == "exited 255"
+    boot(remains)
+    engine("ps")
+    assert not remains.gone()
+
+
+def test_profile_of_the_filter_is_that_of_the_creation(engine: Callable[..., str], tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}))
+    engine("create", "--name", "filtered", "--security-opt", f"seccomp={profile}", IMAGE, "mkdir", "/made")
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW"}))
+    assert "not permitted" in engine("start", "-a", "filtered", status=1)
+    profile.unlink()
+    assert "not permitted" in engine("start", "-a", "filtered", status=1)
+
+
+def test_every_device_is_there_at_the_second_start(engine: Callable[..., str]) -> None:
+    engine("create", "--name", "nodes", "--privileged", IMAGE, "sh", "-c", "test -c /dev/fuse && mkdir -p /dev/mine/deep && echo yes")
+    for _ in range(2):
+        assert engine("start", "-a", "nodes") == "yes"
+
+
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+def test_a_start_on_its_way_is_waited_for(engine: Callable[..., str], environment: dict[str, str], remains: Remains, verb: str) -> None:
+    """Who asks for the end while the program is about to run does not come too early."""
+    container = engine("create", "--name", "quick", IMAGE, "sleep", "1000")
+    with (remains.root / "containers" / container / "status").open("rb") as launch:
+        fcntl.flock(launch, fcntl.LOCK_EX)
+        words = [*command_under_test(), verb, "quick"]
+        asking = subprocess.Popen(words, env=environment | {"ESTIBA_ROOT": str(remains.root)}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        time.sleep(0.5)
+        assert asking.poll() is None
+    assert asking.communicate(timeout=30)[0] == (b"quick\n" if verb == "stop" else b"")
+    assert asking.returncode == (0 if verb == "stop" else 1)
