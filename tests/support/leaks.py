@@ -79,10 +79,13 @@ def reap() -> None:
 
 
 def mounts(folder: Path) -> frozenset[str]:
-    """Mounts of our own mount namespace that touch the test's folder (proc_pid_mountinfo(5))."""
+    """Mounts of our own mount namespace that touch the test's folder (proc_pid_mountinfo(5)).
+
+    A private dockerd (bench/dockerd.py) is not a test's, and takes its mounts away itself.
+    """
     marks = (str(folder), "estiba")
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return frozenset(line for line in lines if any(mark in line for mark in marks))
+    return frozenset(line for line in lines if any(mark in line for mark in marks) and "/estiba-dockerd-" not in line)
 
 
 def empty_cgroups() -> frozenset[str]:
