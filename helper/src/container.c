@@ -54,6 +54,7 @@ static const struct {
     {OP_DOMAINNAME, op_domainname},
     {OP_LOOPBACK, op_loopback},
     {OP_SYSCTL, op_sysctl},
+    {OP_BINFMT, op_binfmt},
     {OP_PIVOT, op_pivot},
     {OP_RLIMIT, op_rlimit},
     {OP_OOM_SCORE_ADJ, op_oom_score_adj},

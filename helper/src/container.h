@@ -60,6 +60,8 @@ void op_loopback(struct container *self, const struct op *op);
 void op_sysctl(struct container *self, const struct op *op);
 void op_oom_score_adj(struct container *self, const struct op *op);
 void op_rlimit(struct container *self, const struct op *op);
+/* binfmt.c */
+void op_binfmt(struct container *self, const struct op *op);
 /* user.c */
 void op_user(struct container *self, const struct op *op);
 /* privilege.c */

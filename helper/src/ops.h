@@ -58,6 +58,7 @@ enum {
     OP_EXECUTE = 57,
     OP_READONLY_ROOT = 58,
     OP_VOLUME = 59,
+    OP_BINFMT = 60,
     OP_MACHINE = 70,
     OP_FORGET = 96,
     OP_DISCARD = 97,
@@ -147,6 +148,7 @@ union arguments {
     struct { union value path; } working_directory;
     struct { union value arguments, environment; } execute;
     struct { union value slot, target, flags; } volume;
+    struct { union value slot, rule; } binfmt;
     struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard; } machine;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash, names; } discard;
@@ -235,6 +237,7 @@ static const struct schema schemas[] = {
     {57, SIDE_CONTAINER, "execute", "ll"},
     {58, SIDE_CONTAINER, "readonly_root", ""},
     {59, SIDE_CONTAINER, "volume", "usq"},
+    {60, SIDE_CONTAINER, "binfmt", "us"},
     {70, SIDE_CONTAINER, "machine", "llsslbuu"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usuu"},

@@ -11,7 +11,7 @@
 static const uint16_t once[] = {
     OP_USER_NAMESPACE, OP_NAMESPACES, OP_STREAMS, OP_CLIENT, OP_LOG,  OP_STATUS,       OP_REPORT,  OP_TRACE, OP_STOP_SIGNAL,
     OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE, OP_CONNECT, OP_DETACH_KEYS,
-    OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE,
+    OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_BINFMT,
 };
 
 static _Noreturn void refuse(const struct op *op, const char *reason)
@@ -73,6 +73,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_BIND:
     case OP_VOLUME:
     case OP_UPPER_TREE:
+    case OP_BINFMT:
         check_slot(plan, op, args->all[0].u, true);
         break;
     default:
@@ -125,7 +126,8 @@ static void check_values(const struct plan *plan, const struct op *op)
 /* Operations on the root before it is entered. */
 static bool is_of_the_root(const struct op *op)
 {
-    return (op->schema->code >= OP_OVERLAY && op->schema->code <= OP_READONLY) || op_is(op, OP_READONLY_ROOT) || op_is(op, OP_VOLUME);
+    return (op->schema->code >= OP_OVERLAY && op->schema->code <= OP_READONLY) || op_is(op, OP_READONLY_ROOT) || op_is(op, OP_VOLUME) ||
+           op_is(op, OP_BINFMT);
 }
 
 static void check_all(const struct plan *plan)

@@ -21,7 +21,9 @@ def test_doctor_runs_a_container_and_leaves_nothing(estiba: Command, environment
     found = {finding["name"]: finding for finding in report["findings"]}
     assert report["healthy"] is True
     assert found["container"]["works"] is True
-    assert {"kernel", "user namespaces", "ids", "store", "limits: memory", "KVM", "landlock"} <= set(found)
+    assert {"kernel", "user namespaces", "ids", "store", "limits: memory", "KVM", "landlock", "foreign images"} <= set(found)
+    assert found["foreign images"]["works"] is True
+    assert "arm64" in found["foreign images"]["reason"]
     assert all(finding["reason"] for finding in found.values())
     assert estiba("images", "-q").stdout == "", "the trial's image is not the user's"
 

@@ -57,3 +57,12 @@ def alpine_tar(alpine_tars: dict[str, Path]) -> Path:
 def real_alpine(alpine_tar: Path) -> bool:
     """Whether `alpine_tar` is Alpine's own."""
     return alpine_tar.parent == IMAGES
+
+
+@pytest.fixture(scope="session")
+def aarch64_tar() -> Path:
+    """Alpine for a 64-bit ARM."""
+    found = alpine_file(VERSIONS[-1], "aarch64")
+    if found is None or platform.machine() == "aarch64":
+        pytest.skip("needs the aarch64 Alpine of ../shared/images, and another machine")
+    return found

@@ -192,6 +192,7 @@ COMMAND = Command(
         ("estiba run --rm -it alpine sh", "a shell"),
         ("estiba run -d --name web app", "in the background; estiba ps, logs, stop, rm"),
         ("estiba run --rm -v $PWD:/src -w /src alpine ls -l", "work on a folder of the host"),
+        ("estiba run --rm --platform linux/arm64 alpine uname -m", "an image of another machine, by qemu-user"),
         ("estiba run --rm --with busybox-tools app sh", "an image without a shell, with the tools of another"),
         ("estiba run --explain hello", "what was done, and how long each step took"),
     ],

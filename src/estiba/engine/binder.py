@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiba.config.settings import Settings
+    from estiba.engine.foreign import Interpreter
     from estiba.linux.facts import HostFacts
     from estiba.plan.ops import Op
     from estiba.runtime.options import RunOptions
@@ -28,7 +29,9 @@ _SLOTS = 256  # MAX_SLOTS (helper/src/plan.h)
 
 
 class Binder:
-    """Fills `bindings`. `dry` opens nothing and makes nothing: its slots have no descriptors."""
+    """Fills `bindings`. `dry` opens nothing and makes nothing: its slots have no descriptors. `interpreter` is what runs the programs
+    of an image of another machine.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Binder:
         self._facts = facts
         self._dry = dry
         self._idmapped = options.userns == "private" and facts.maps.kind == "root-range"
+        self.interpreter: Interpreter | None = None
         self._nodes = facts.uid == 0 and facts.maps.kind == "root-range"
 
     def open_sources(self) -> None:
@@ -81,6 +85,8 @@ class Binder:
         if self._idmapped:
             shared = (bindings.layers, bindings.upper, *(number for number, _ in bindings.files))
             bindings.idmapped += [(number, False) for number in shared]
+        if self.interpreter is not None:
+            bindings.binfmt = (self._open(os.path.dirname(self.interpreter.program)), self.interpreter.rule)
         self._bind_host(status, groups)
 
     def _bind_host(self, status: int, groups: Sequence[int]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 
 from estiba.config.settings import Settings, load
-from estiba.engine import hello, machine_doctor, records
+from estiba.engine import foreign, hello, machine_doctor, records
 from estiba.engine.create import create
 from estiba.engine.resolve import resolve
 from estiba.engine.run import prepare
 from estiba.errors import EstibaError
 from estiba.linux import cgroup, idmap, mountinfo, probes
 from estiba.linux.probes import Finding
+from estiba.oci.platform import Platform, host_platform
 from estiba.runtime.options import RunOptions
 from estiba.store import layers
 from estiba.store.layout import Store
@@ -66,6 +67,7 @@ def doctor(settings: Settings) -> Report:
             probes.landlock(),
             probes.kvm(),
             machine_doctor.para(settings),
+            _foreign(settings),
         ]
     )
 
@@ -112,23 +114,41 @@ def _container(settings: Settings) -> Finding:
     return Finding("container", False, reason, _REMEDIES.get(step, ""), needed=True)
 
 
-def _try(store: Store, settings: Settings) -> tuple[int, str]:
-    name = f"doctor-{os.getpid()}"
+def _foreign(settings: Settings) -> Finding:
+    """Runs a container for whose programs the first interpreter was registered."""
+    host, options = host_platform(), RunOptions(hello.NAME)
+    others = [name for name in foreign.ARCHITECTURES if not foreign.is_native(name, host.architecture)]
+    found = [name for name in others if foreign.find(name, options) is not None]
+    if not found:
+        reason = foreign.reason(Platform("linux", others[0]), host, options)
+        return Finding("foreign images", reason is None, reason or f"the host's table runs {others[0]}", "apt-get install qemu-user-static")
+    try:
+        code, said = _try(Store.open(settings), settings, found[0])
+    except EstibaError as error:
+        return Finding("foreign images", False, error.message, error.hint or "")
+    return Finding("foreign images", code == 0, f"qemu-user: {' '.join(found)}" if code == 0 else said.strip())
+
+
+def _try(store: Store, settings: Settings, architecture: str = "") -> tuple[int, str]:
+    name = f"doctor-{os.getpid()}{architecture}"
     trial = load(root=f"{store.cache}/{name}")
     try:
-        return _run(trial)
+        return _run(trial, architecture)
     finally:
         os.rename(trial.root, f"{store.trash}/{name}")
         layers.empty_trash(store, settings)
 
 
-def _run(settings: Settings) -> tuple[int, str]:
+def _run(settings: Settings, architecture: str) -> tuple[int, str]:
+    """The embedded image, as if it were of `architecture`."""
     store = Store.open(settings)
     hello.ensure(store, settings)
     options = RunOptions(hello.NAME)
     options.rm = True
     with store.using():
-        created = create(store, settings, options, resolve(store, settings, options))
+        stack = resolve(store, settings, options)
+        stack.platform = Platform("linux", architecture) if architecture else stack.platform
+        created = create(store, settings, options, stack)
     output = os.memfd_create("estiba-doctor", os.MFD_CLOEXEC)
     with os.fdopen(output, "rb") as said, open(os.devnull, "r+b") as null:
         code = prepare(store, settings, options, created).spawn(null.fileno(), null.fileno(), output).wait()

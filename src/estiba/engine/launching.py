@@ -12,6 +12,7 @@ from estiba.engine.binder import Binder
 from estiba.errors import CommandNotFound, DataLoss, EstibaError, FailedPrecondition
 from estiba.linux import cgroup, facts, idmap
 from estiba.oci.digest import hex_of
+from estiba.oci.platform import host_platform
 from estiba.runtime.compile import Bindings
 from estiba.runtime.spec import mappings
 from estiba.store.layer_ids import highest_id
@@ -92,6 +93,11 @@ class Launching:
         self.profile = self._read_profile()
         self.bindings.seccomp = _filter(self.options, self.profile, self.spec, architecture)
         self.binder = self._binder()
+        if self.machine is None and architecture != host_platform().architecture:
+            from estiba.engine import foreign
+
+            if not foreign.is_native(architecture, host_platform().architecture):
+                self.binder.interpreter = foreign.find(architecture, self.options)
 
     def _read_profile(self) -> bytes | None:
         """The caller's system-call profile, where there is one. It is the container's for good: see `seccomp_path`."""

@@ -67,9 +67,15 @@ def _image(store: Store, settings: Settings, options: RunOptions, name: str, pro
     return fetch(store, settings, name, platform, progress=progress, always=options.pull == "always")
 
 
-def foreign_note(platform: Platform) -> str | None:
-    """Returns a line for the user when the image's programs are of another architecture than this machine's, else None."""
+def foreign_note(platform: Platform, options: RunOptions) -> str | None:
+    """Returns a line for the user when programs of the image will not, or may not, run on this machine, else None."""
     host = host_platform()
     if matches(host, platform):
         return None
-    return f"the image is {platform.text} and this machine {host.text}: expect an exec format error unless binfmt_misc(5) has a handler"
+    kinds = f"the image is {platform.text} and this machine {host.text}"
+    if platform.os == host.os and platform.architecture == host.architecture:
+        return f"{kinds}: it may use instructions that this processor lacks"
+    from estiba.engine import foreign
+
+    reason = foreign.reason(platform, host, options)
+    return f"{kinds}, where its programs do not run: {reason}" if reason else None

@@ -102,7 +102,7 @@ def tell(stack: Stack, settings: Settings, options: RunOptions) -> None:
     """Says on standard error what the user should know before the program starts."""
     for warning in stack.config.warnings:
         sys.stderr.write(f"estiba: warning: {warning}\n")
-    note = foreign_note(stack.platform)
+    note = foreign_note(stack.platform, options)
     if note:
         sys.stderr.write(f"estiba: warning: {note}\n")
 

@@ -63,6 +63,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     57: ("execute", "container", "ll", ("arguments", "environment")),
     58: ("readonly_root", "container", "", ()),
     59: ("volume", "container", "usq", ("slot", "target", "flags")),
+    60: ("binfmt", "container", "us", ("slot", "rule")),
     70: ("machine", "container", "llsslbuu", ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard")),
     96: ("forget", "after", "us", ("slot", "name")),
     97: ("discard", "after", "usuu", ("slot", "name", "trash", "names")),
@@ -398,6 +399,15 @@ def volume(slot: int, target: str | bytes, flags: int) -> Op:
     has there: content, owners, modes, times, extended attributes; device nodes and sockets are left out.
     """
     return (59, slot, target, flags)
+
+
+def binfmt(slot: int, rule: str | bytes) -> Op:
+    """Programs of another machine run: a binfmt_misc of the container's user namespace (Linux 6.7), mounted in its
+    /proc, with the one `rule` (the text for its file `register`). The interpreter is a name in the slot's folder,
+    which the rule's flag F opens at once, through a read-only mount: nothing of the folder is in the container.
+    After the container's /proc.
+    """
+    return (60, slot, rule)
 
 
 def machine(

@@ -59,15 +59,16 @@ class Bindings:
     `slots` in the order of their numbers; the attributes that name one hold its number. `lowers` are paths beneath the `layers`
     slot, topmost first. `binds` maps a mount's destination to the slot of its source, `volumes` that of a folder of the container's
     own; `devices` are host device nodes that the caller, never an image, named. `files` are (slot, target) pairs bound
-    before the caller's mounts. `idmapped` slots reach the container through its own user namespace's map. `window` is rows and
-    columns of a terminal. `stdin` is 0, 1 or 2, `log` and `listen` are what the operations `streams`, `log` and `listen` take.
-    `cleanup` are the operations of the after section. In a guest's plan `prepare` comes first and binds the slots; in that of a
-    machine's jail `machine` stands in the place of `execute`.
+    before the caller's mounts. `binfmt` is the slot of a folder and the rule that names an interpreter there. `idmapped` slots
+    reach the container through its own user namespace's map. `window` is rows and columns of a terminal. `stdin` is 0, 1 or 2,
+    `log` and `listen` are what the operations `streams`, `log` and `listen` take. `cleanup` are the operations of the after section.
+    In a guest's plan `prepare` comes first and binds the slots; in that of a machine's jail `machine` stands in the place of `execute`.
     """
 
     __slots__ = (
         "attached",
         "binds",
+        "binfmt",
         "cgroups",
         "cleanup",
         "detach_keys",
@@ -103,6 +104,7 @@ class Bindings:
         self.volatile = False
         self.binds: dict[str, int] = {}
         self.volumes: dict[str, int] = {}
+        self.binfmt: tuple[int, str] | None = None
         self.devices: frozenset[str] = frozenset()
         self.files: list[tuple[int, str]] = []
         self.idmapped: list[tuple[int, bool]] = []
@@ -197,6 +199,8 @@ def _file_systems(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
             yield ops.bind(number, target, mounts.NOSUID | mounts.NODEV | mounts.NOEXEC, 0, mounts.MS_PRIVATE)
     for mount in asked:
         yield _mount(mount, bindings)
+    if bindings.binfmt is not None:
+        yield ops.binfmt(*bindings.binfmt)
     if spec["process"]["terminal"]:
         yield ops.console()
 
