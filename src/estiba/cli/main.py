@@ -103,6 +103,7 @@ VERBS: dict[str, str | dict[str, str]] = {
     },
     "kernel": {
         "import": "kernel_import",
+        "build": "kernel_build",
         "ls": "kernel_ls",
         "list": "kernel_ls",
         "pull": "pull",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
 
 from estiba.config.settings import Settings
-from estiba.errors import FailedPrecondition
+from estiba.engine import tools
 from estiba.oci.digest import DiffID, hex_of
 from estiba.store.layers.info import short
 from estiba.store.layers.jail import Jail
@@ -17,7 +16,6 @@ from estiba.store.publish import Ingest, failure
 #: Bytes of the file system of a container's changes. The file is sparse: what nobody wrote takes no room.
 TOP_SIZE = 64 << 30
 _FEATURES = "64bit,dir_index,dir_nlink,ext_attr,extent,extra_isize,filetype,flex_bg,huge_file,large_file,metadata_csum,sparse_super2"
-_FOLDERS = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 
 
 def make_layer_image(store: Store, settings: Settings, diff_id: DiffID, path: str) -> None:
@@ -53,14 +51,6 @@ def make_top_template(store: Store, path: str, *, durable: bool) -> None:
     features = f"none,{'has_journal,' if durable else ''}{_FEATURES}"
     with Ingest(store, path) as file:
         os.truncate(file.descriptor, TOP_SIZE)
-        _run("mke2fs", "e2fsprogs", "-q", "-F", "-t", "ext4", "-O", features, "-E", "lazy_itable_init=1,nodiscard", "-m0", file.path)
+        options = ("-E", "lazy_itable_init=1,nodiscard", "-m0")
+        tools.run("make a disk for a machine", "mke2fs", "e2fsprogs", "-q", "-F", "-t", "ext4", "-O", features, *options, file.path)
         file.publish(path)
-
-
-def _run(program: str, package: str, *arguments: str) -> None:
-    path = next((f"{folder}/{program}" for folder in _FOLDERS if os.access(f"{folder}/{program}", os.X_OK)), None)
-    if path is None:
-        raise FailedPrecondition(f"cannot make a disk for a machine: {program} is missing", hint=f"install the package {package}")
-    done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False, env={})
-    if done.returncode:
-        raise FailedPrecondition(f"cannot make a disk for a machine: {program}: {done.stderr.strip().splitlines()[-1:]}")
