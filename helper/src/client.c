@@ -136,12 +136,12 @@ static void leave_by_signal(void)
     raise(SIGPIPE);
 }
 
-static void write_output(const struct message *message, const char *data, size_t size)
+static void write_output(const struct run *run, const struct message *message, const char *data, size_t size)
 {
     uint64_t *seen = &client.seen[message->stream];
     size_t known = *seen > message->offset ? (size_t)(*seen - message->offset) : 0;
 
-    if (known >= size)
+    if (known >= size || (run->muted & message->stream))
         return;
     *seen = message->offset + size;
     if (write_stream(message->stream == 2 ? STDERR_FILENO : STDOUT_FILENO, data + known, size - known) == 0)
@@ -218,7 +218,7 @@ static void receive(const struct run *run)
         break;
     case MESSAGE_OUTPUT:
         if (message.stream == 1 || message.stream == 2)
-            write_output(&message, data, (size_t)size);
+            write_output(run, &message, data, (size_t)size);
         break;
     case MESSAGE_FAILED:
         data[size] = '\0';

@@ -78,6 +78,7 @@ void run_read(struct run *run, const struct plan *plan)
     }
     if (client != NULL) {
         run->attached = client->args.client.attached.u != 0;
+        run->muted = client->args.client.attached.u >> 1;
         run->signal_proxy = client->args.client.signal_proxy.u != 0;
     }
 }

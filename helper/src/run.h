@@ -54,6 +54,7 @@ struct run {
     enum stream_kind kind;
     enum input_kind input_kind;
     bool attached, signal_proxy;
+    uint32_t muted; /* bits of the output streams that the client does not copy: 1 output, 2 error */
     uint32_t rows, columns, stop_signal;
     struct log log;
     int status, report, listener; /* descriptors, -1 where the plan names none */

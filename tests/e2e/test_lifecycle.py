@@ -251,6 +251,27 @@ def test_filters_of_ps(engine: Engine) -> None:
     assert [(row["Names"], row["State"]) for row in rows] == [("ended-one", "exited")]
 
 
+def test_no_port_is_published(engine: Engine) -> None:
+    engine("create", "--name", "silent", "--network", "none", IMAGE, "true")
+    assert engine("port", "silent").stdout == ""
+    assert "o public port '8080/tcp' published" in engine("port", "silent", "8080", status=1).stderr
+    assert engine("port", "missing", status=1).stderr
+
+
+def test_attach_chooses_the_streams(engine: Engine) -> None:
+    script = "echo out; echo err >&2; exit 3"
+    flags = ("--rm", "--network", "none", "-a")
+    done = engine("run", *flags, "stdout", IMAGE, "sh", "-c", script, status=3)
+    assert (done.stdout, done.stderr) == ("out\n", "")
+    done = engine("run", *flags, "STDERR", IMAGE, "sh", "-c", script, status=3)
+    assert (done.stdout, done.stderr) == ("", "err\n")
+    assert engine("run", *flags, "stdin", "-ia", "stdout", IMAGE, "cat", stdin="text").stdout == "text"
+    for words in (["-a", "stdout", "-d"], ["-a", "nothing"]):
+        done = engine("run", *words, IMAGE, "true", status=None)
+        assert done.returncode
+        assert done.stderr
+
+
 def test_prune_takes_what_does_not_run(engine: Engine) -> None:
     engine("run", "-d", "--name", "stays", IMAGE, "sleep", "1000")
     engine("run", "--name", "goes", IMAGE, "true")

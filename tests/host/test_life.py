@@ -98,3 +98,11 @@ def test_a_start_on_its_way_is_waited_for(engine: Callable[..., str], environmen
         assert asking.poll() is None
     assert asking.communicate(timeout=30)[0] == (b"quick\n" if verb == "stop" else b"")
     assert asking.returncode == (0 if verb == "stop" else 1)
+
+
+def test_exposed_ports_are_found(engine: Callable[..., str]) -> None:
+    engine("create", "--name", "exposing", "--expose", "8080", "--expose", "53/udp", IMAGE, "true")
+    engine("create", "--name", "silent", IMAGE, "true")
+    found = {text: engine("ps", "-a", "--format", "{{.Names}}", "-f", text) for text in ("expose=8000-8100/tcp", "expose=53/udp", "expose=53", "publish=8080")}
+    assert found == {"expose=8000-8100/tcp": "exposing", "expose=53/udp": "exposing", "expose=53": "", "publish=8080": ""}
+    assert "not PORT" in engine("ps", "-f", "expose=many", status=1)

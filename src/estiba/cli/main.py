@@ -60,6 +60,7 @@ VERBS: dict[str, str | dict[str, str]] = {
     "wait": "wait",
     "rename": "rename",
     "ps": "ps",
+    "port": "port",
     "container": {
         "run": "run",
         "attach": "attach",
@@ -72,6 +73,7 @@ VERBS: dict[str, str | dict[str, str]] = {
         "rm": "rm",
         "wait": "wait",
         "rename": "rename",
+        "port": "port",
         "remove": "rm",
         "ls": "ps",
         "list": "ps",
@@ -118,9 +120,9 @@ VERBS: dict[str, str | dict[str, str]] = {
 
 # Docker's words for what is not here yet: answered by one line, not taken for a typing error.
 _NOT_YET = {
-    "": "build builder buildx compose events exec manifest network pause plugin port search stats top unpause update "
+    "": "build builder buildx compose events exec manifest network pause plugin search stats top unpause update "
     "volume",
-    "container": "exec pause port stats top unpause update",
+    "container": "exec pause stats top unpause update",
     "image": "build",
 }
 

@@ -26,6 +26,7 @@ _NO_LIMIT = "this limit is not offered"
 _WINDOWS = "it is a flag for Windows"
 
 _CONTAINER = (
+    many("attach", "Streams to attach, else all that there are: stdin, stdout, stderr", short="a", value="stream"),
     Flag("cidfile", "Write the container's id to this file", value="file", complete="file"),
     switch("detach", "Run in the background and print the container's id", short="d"),
     Flag("detach-keys", "Keys that detach the terminal", value="keys"),
@@ -110,13 +111,12 @@ _NETWORK = (
 )
 # Docker's flags that estiba knows and does not offer, or that mean nothing here.
 _OTHERS = (
-    many("attach", "", short="a", refused="the three streams are always attached"),
     switch("disable-content-trust", "", default=True, ignored="signatures of the Notary are not checked"),
     Flag("gpus", "", refused="there is no support for GPUs; --device gives a device"),
     *(Flag(f"health-{what}", "", refused=_NO_HEALTH) for what in ("cmd", "interval", "retries", "timeout")),
     *(Flag(f"health-start-{what}", "", refused=_NO_HEALTH) for what in ("period", "interval")),
     switch("no-healthcheck", ""),  # which is how it always is
-    Flag("runtime", "", refused="estiba runs containers itself"),
+    Flag("runtime", "estiba: there is no other", value="name"),
     switch("publish-all", "", short="P", refused=_NO_NETWORK),
     *(Flag(name, "", refused=_NO_NETWORK) for name in ("ip", "ip6", "mac-address")),
     many("network-alias", "", aliases=("net-alias",), refused=_NO_NETWORK),
@@ -127,7 +127,7 @@ _OTHERS = (
     Flag("memory-swappiness", "", refused=_NO_LIMIT),
     switch("oom-kill-disable", "", refused="the kernel has no such switch any more (cgroup v2)"),
     many("storage-opt", "", refused="the size of the root file system cannot be limited yet"),
-    Flag("volume-driver", "", refused="there are no volume drivers"),
+    Flag("volume-driver", "local: there is no other", value="name"),
     many("link", "", ignored="containers are not linked"),
     many("link-local-ip", "", ignored="a container has no network yet"),
     *(Flag(f"cpu-rt-{what}", "", ignored="real-time limits are of cgroup v1 only") for what in ("period", "runtime")),

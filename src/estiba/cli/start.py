@@ -15,14 +15,16 @@ def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.each import each
     from estiba.engine import start
     from estiba.engine.sweep import sweep
+    from estiba.runtime.parse_streams import DEFAULT_DETACH_KEYS, detach_keys
 
     stdin = found.switch("interactive")
     if not (stdin or found.switch("attach")):
         return each(context, found.arguments, lambda name: start.start(context.store, context.settings, name))
     if len(found.arguments) > 1:
         raise InvalidArgument("cannot start several containers with their streams at once")
+    keys = detach_keys(found.string("detach-keys") or DEFAULT_DETACH_KEYS)
     sweep(context.store, context.settings)
-    return start.attached(context.store, context.settings, found.arguments[0], stdin=stdin)
+    return start.attached(context.store, context.settings, found.arguments[0], stdin=stdin, detach_keys=keys)
 
 
 COMMAND = Command(
@@ -33,7 +35,7 @@ COMMAND = Command(
     sections={
         "Options": [
             switch("attach", "Show the output, pass signals on, exit with the program's code", short="a"),
-            Flag("detach-keys", "", ignored="ctrl-p,ctrl-q leave the container running"),
+            Flag("detach-keys", "Keys that leave the container running, ctrl-p,ctrl-q where nothing is given", value="keys"),
             switch("interactive", "Pass standard input on", short="i"),
         ]
     },

@@ -18,6 +18,7 @@ def asked(options: RunOptions, config: ImageConfig) -> dict[str, dict[str, objec
     exposed = [*config.exposed_ports, *(port if "/" in port else f"{port}/tcp" for port in options.expose)]
     return {
         "Config": _given(
+            Attach=[] if options.detach else options.attach or [*(["stdin"] if options.interactive else []), "stdout", "stderr"],
             Entrypoint=entrypoint,
             Cmd=command,
             ExposedPorts={port: {} for port in exposed},

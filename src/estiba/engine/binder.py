@@ -94,6 +94,7 @@ class Binder:
         bindings.cgroups = [bindings.add(descriptor) for descriptor in groups]
         bindings.status = bindings.add(status)
         bindings.stdin = int(self._options.interactive)
+        bindings.muted = _muted(self._options.attach)
         bindings.signal_proxy = self._options.sig_proxy
         bindings.detach_keys = self._options.detach_keys
         bindings.listen = (self._open_attach_folder(), self._record.id)
@@ -193,6 +194,11 @@ class Binder:
             cleanup.append(ops.discard(self._open(store.containers, _FOLDER), record.id, trash, names))
         cleanup.append(ops.forget(self._open(records.live_folder(self._settings), _FOLDER), record.id))
         return cleanup
+
+
+def _muted(attach: Sequence[str]) -> int:
+    """The output streams that --attach does not name, as `Bindings.muted` has them."""
+    return ("stdout" not in attach) + 2 * ("stderr" not in attach) if attach else 0
 
 
 def window() -> tuple[int, int]:

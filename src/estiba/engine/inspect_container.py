@@ -76,16 +76,14 @@ def _state(container: Container) -> dict[str, object]:
     }
 
 
-def _config(container: Container, spec: dict[str, Any], asked: dict[str, object]) -> dict[str, object]:
+def _config(container: Container, spec: dict[str, Any], asked: dict[str, Any]) -> dict[str, object]:
     process, annotations = spec["process"], spec["annotations"]
     user = annotations.get(USER, "")
     return {
         "Hostname": spec.get("hostname", ""),
         "Domainname": spec.get("domainname", ""),
         "User": "" if user == "0" else user,
-        "AttachStdin": False,
-        "AttachStdout": True,
-        "AttachStderr": True,
+        **{f"Attach{stream.capitalize()}": stream in asked.get("Attach", []) for stream in ("stdin", "stdout", "stderr")},
         **({"ExposedPorts": asked["ExposedPorts"]} if "ExposedPorts" in asked else {}),
         "Tty": process["terminal"],
         "OpenStdin": container.interactive,

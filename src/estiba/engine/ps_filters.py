@@ -7,6 +7,7 @@ from estiba.errors import InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from estiba.engine.containers import Container
     from estiba.store.layout import Store
@@ -114,7 +115,37 @@ def _volumes(values: Sequence[str]) -> Accept:
     return lambda c: any(value in (entry.get("source"), entry.get("target")) for entry in c.volumes for value in values)
 
 
-# No health checks, published ports or tasks are there yet: what asks for one finds none.
+def _exposed(values: Sequence[str]) -> Accept:
+    """expose=PORT[-PORT][/PROTOCOL]: one of the ports that the container exposes is among them."""
+    wanted = [_ports(value, "expose") for value in values]
+
+    def exposes(container: Container) -> bool:
+        from estiba.engine.containers import read_json
+
+        asked: Any = read_json(f"{container.folder}/state.json").get("asked", {})
+        own = [_ports(port, "expose") for port in asked.get("Config", {}).get("ExposedPorts", {})]
+        return any(proto == other and low <= last and first <= high for proto, low, high in wanted for other, first, last in own)
+
+    return exposes
+
+
+def _published(values: Sequence[str]) -> Accept:
+    """publish=: there are no networks yet, so no container publishes a port."""
+    for value in values:
+        _ports(value, "publish")
+    return lambda _container: False
+
+
+def _ports(text: str, kind: str) -> tuple[str, int, int]:
+    numbers, _, protocol = text.partition("/")
+    first, _, last = numbers.partition("-")
+    for number in (first, last or first):
+        if not (number.isascii() and number.isdigit() and len(number) < 6 and 0 < int(number) < 65536):
+            raise InvalidArgument(f"cannot use --filter {kind}={text}: not PORT[-PORT][/PROTOCOL]")
+    return protocol or "tcp", int(first), int(last or first)
+
+
+# No health checks or tasks are there yet: what asks for one finds none.
 _PLAIN: dict[str, Callable[[list[str]], Accept]] = {
     "id": lambda values: lambda c: any(c.id.startswith(value) for value in values),
     "name": _names,
@@ -122,7 +153,7 @@ _PLAIN: dict[str, Callable[[list[str]], Accept]] = {
     "volume": _volumes,
     "network": lambda values: lambda c: str(c.options.get("network", "none")) in values,
     "health": lambda values: lambda _c: "none" in values,
-    "publish": lambda _values: lambda _c: False,
-    "expose": lambda _values: lambda _c: False,
+    "publish": _published,
+    "expose": _exposed,
     "is-task": lambda values: lambda _c: "false" in values,
 }

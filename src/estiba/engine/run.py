@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from estiba.store.layout import Store
 
 
+#: `muted` of the bindings: the client copies neither output.
+_BOTH = 3
 _SINGLE_ID = "estiba: note: a single id, no other users inside; 'estiba doctor' says what root can do (subuid(5), uidmap)\n"
 
 
@@ -67,6 +69,8 @@ def run(
     if options.detach:
         return _detach(store, settings, options, created, write or sys.stdout.write)
     launch = prepare(store, settings, options, created)
+    if created.bindings.muted == _BOTH:  # as from Docker, the id for who sees nothing else
+        (write or sys.stdout.write)(created.id + "\n")
     return wait(settings, created, launch) if stay else launch.exec()
 
 

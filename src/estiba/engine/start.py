@@ -73,12 +73,19 @@ class Stored(Launching):
 
 
 def prepare(
-    store: Store, settings: Settings, container: Container, *, attached: bool, stdin: bool = True, restarts: int = 0
+    store: Store,
+    settings: Settings,
+    container: Container,
+    *,
+    attached: bool,
+    stdin: bool = True,
+    restarts: int = 0,
+    detach_keys: bytes | None = None,
 ) -> Created | None:
     """Returns what launches the container, None when it runs already.
 
     Parameters: `attached`, whether the caller's streams are the program's until it ends; `stdin`, its input as well; `restarts`, how
-    often its supervisor has started it with this time, 0 for a user's start.
+    often its supervisor has started it with this time, 0 for a user's start; `detach_keys`, else Docker's.
     Raises NotFound (removed meanwhile), and what `create.create` raises.
     """
     with containers.lock(container):
@@ -97,6 +104,7 @@ def prepare(
         stored.hold(held)
         try:
             stored.options.interactive = container.interactive
+            stored.options.detach_keys = detach_keys or stored.options.detach_keys
             stored.make()
             stored.bindings.attached = attached
             stored.bindings.stdin = int(container.interactive and (stdin or not attached))
@@ -158,13 +166,15 @@ def _failure(record: str) -> EstibaError:
     return kinds.get(kind, LaunchFailed)(f"cannot start container: {step} {words}".rstrip(), hint=hint or None)
 
 
-def attached(store: Store, settings: Settings, name: str, *, stdin: bool, stay: bool = False) -> int:
+def attached(
+    store: Store, settings: Settings, name: str, *, stdin: bool, detach_keys: bytes | None = None, stay: bool = False
+) -> int:
     """`start -a`: starts a container with the caller's streams, and exits (or returns) with its code.
 
     Raises Conflict when it runs already.
     """
     container = containers.find(store, name)
-    created = prepare(store, settings, container, attached=True, stdin=stdin)
+    created = prepare(store, settings, container, attached=True, stdin=stdin, detach_keys=detach_keys)
     if created is None:
         raise Conflict(f"cannot start container {container.name} with its streams: it runs already", hint=f"estiba attach {container.name}")
     launch = Launch(settings, created.plan, created.descriptors)

@@ -153,7 +153,8 @@ def streams(kind: int, stdin: int, rows: int, columns: int) -> Op:
 
 def client(attached: int, signal_proxy: int) -> Op:
     """Attached 1: the calling process stays as the first client, copies the streams, forwards signals and terminal
-    size, and exits with the program's status. attached 0: it exits 0 once the program was executed.
+    size, and exits with the program's status; 2 and 4 are added where it does not copy standard output, or standard
+    error. attached 0: it exits 0 once the program was executed.
     """
     return (7, attached, signal_proxy)
 

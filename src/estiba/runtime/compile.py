@@ -60,9 +60,10 @@ class Bindings:
     slot, topmost first. `binds` maps a mount's destination to the slot of its source, `volumes` that of a folder of the container's
     own; `devices` are host device nodes that the caller, never an image, named. `files` are (slot, target) pairs bound
     before the caller's mounts. `binfmt` is the slot of a folder and the rule that names an interpreter there. `idmapped` slots
-    reach the container through its own user namespace's map. `window` is rows and columns of a terminal. `stdin` is 0, 1 or 2,
-    `log` and `listen` are what the operations `streams`, `log` and `listen` take. `cleanup` are the operations of the after section.
-    In a guest's plan `prepare` comes first and binds the slots; in that of a machine's jail `machine` stands in the place of `execute`.
+    reach the container through its own user namespace's map. `window` is rows and columns of a terminal. `stdin` is 0, 1 or 2;
+    `muted` are the output streams that the client does not copy: 1 output, 2 error. `log` and `listen` are what the operations of
+    these names take. `cleanup` are the operations of the after section. In a guest's plan `prepare` comes first and binds the slots; in
+    that of a machine's jail `machine` stands in the place of `execute`.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class Bindings:
         "lowers",
         "machine",
         "maps",
+        "muted",
         "prepare",
         "report",
         "seccomp",
@@ -117,6 +119,7 @@ class Bindings:
         self.seccomp: bytes | None = None
         self.stdin = 0
         self.attached = True
+        self.muted = 0
         self.signal_proxy = True
         self.detach_keys = b""
         self.window = (0, 0)
@@ -164,7 +167,7 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
         yield ops.cgroup(number)
     terminal = spec["process"]["terminal"]
     yield ops.streams(2 if terminal else 1, bindings.stdin, *bindings.window)
-    yield ops.client(int(bindings.attached), int(bindings.signal_proxy))
+    yield ops.client(int(bindings.attached) and 1 | bindings.muted << 1, int(bindings.signal_proxy))
     if bindings.detach_keys and terminal:
         yield ops.detach_keys(bindings.detach_keys)
     if bindings.log is not None:

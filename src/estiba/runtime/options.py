@@ -91,6 +91,7 @@ class RunOptions:
     __slots__ = (
         "add_hosts",
         "annotations",
+        "attach",
         "cap_add",
         "cap_drop",
         "cgroupns",
@@ -176,6 +177,7 @@ class RunOptions:
         self.restart: RestartPolicy = "no"
         self.restart_maximum = 0  # attempts of on-failure, 0 for no limit
         self.detach = False
+        self.attach: list[str] = []  # of stdin, stdout and stderr; empty: what there is
         self.cidfile: str | None = None
         self.labels: dict[str, str] = {}
         self.label_files: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiba.errors import InvalidArgument
+from estiba.errors import InvalidArgument, NotImplemented
 from estiba.runtime.parse_values import choice, refuse, whole
 
 TYPE_CHECKING = False
@@ -25,7 +25,26 @@ def restart(options: RunOptions, text: str) -> None:
     options.restart_maximum = whole("--restart", number, 0, _MOST_ATTEMPTS, shown=text) if separator else 0
 
 
+def attach(options: RunOptions, text: str) -> None:
+    """-a stdin, stdout or stderr. As in Docker, -i alone attaches the input."""
+    options.attach.append(choice("--attach", text.lower(), ("stdin", "stdout", "stderr")))
+
+
+def runtime(_options: RunOptions, text: str) -> None:
+    """--runtime estiba: there is no other."""
+    if text not in ("", "estiba"):
+        raise NotImplemented(f"cannot use --runtime {text}: estiba runs containers itself")
+
+
+def volume_driver(_options: RunOptions, text: str) -> None:
+    """--volume-driver local: there is no other."""
+    if text not in ("", "local"):
+        raise NotImplemented(f"cannot use --volume-driver {text}: there is no driver but local")
+
+
 def check(options: RunOptions) -> None:
     """Refuses options that exclude each other. Raises InvalidArgument."""
     if options.rm and options.restart != "no":
         raise InvalidArgument("cannot use --restart with --rm: a container that goes with its run is not there to start again")
+    if options.attach and options.detach:
+        raise InvalidArgument("cannot use --attach with --detach: one shows the streams, the other leaves them")

@@ -11,7 +11,7 @@ from estiba.errors import InvalidArgument, NotImplemented
 from estiba.oci.user import parse_user
 from estiba.runtime import capabilities
 from estiba.runtime.options import Device
-from estiba.runtime.parse_lifecycle import restart
+from estiba.runtime.parse_lifecycle import attach, restart, runtime, volume_driver
 from estiba.runtime.parse_mounts import parse_mount, parse_tmpfs, parse_volume
 from estiba.runtime.parse_streams import log_driver, log_option, set_detach_keys
 from estiba.runtime.parse_values import (
@@ -479,6 +479,7 @@ def entrypoint(options: RunOptions, text: str) -> None:
 PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "add-host": add_host,
     "annotation": annotation,
+    "attach": attach,
     "cap-add": cap_add,
     "cap-drop": cap_drop,
     "cgroupns": cgroupns,
@@ -521,6 +522,7 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "publish": publish,
     "pull": pull,
     "restart": restart,
+    "runtime": runtime,
     "security-opt": security_opt,
     "shm-size": shm_size,
     "stop-signal": stop_signal,
@@ -532,6 +534,7 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "userns": userns,
     "uts": uts,
     "volume": volume,
+    "volume-driver": volume_driver,
     "volumes-from": volumes_from,
     "with": _append("with_images"),
     "workdir": workdir,
