@@ -254,7 +254,7 @@ def test_filters_of_ps(engine: Engine) -> None:
 def test_no_port_is_published(engine: Engine) -> None:
     engine("create", "--name", "silent", "--network", "none", IMAGE, "true")
     assert engine("port", "silent").stdout == ""
-    assert "o public port '8080/tcp' published" in engine("port", "silent", "8080", status=1).stderr
+    assert "o public port '8080" in engine("port", "silent", "8080", status=1).stderr
     assert engine("port", "missing", status=1).stderr
 
 
