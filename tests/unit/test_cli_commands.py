@@ -136,8 +136,8 @@ def test_restart_no_is_dockers_default() -> None:
         (["q\x1b[2J"], "estiba: cannot parse 'estiba': unknown command 'q\\x1b[2J'\nhint: see 'estiba --help'\n"),
         (["volume", "ls"], "estiba: cannot run 'estiba volume': estiba has no such command yet\nhint: see 'estiba --help' for those it has\n"),
         (
-            ["container", "port"],
-            "estiba: cannot run 'estiba container port': estiba has no such command yet\nhint: see 'estiba --help' for those it has\n",
+            ["network", "ls"],
+            "estiba: cannot run 'estiba network': estiba has no such command yet\nhint: see 'estiba --help' for those it has\n",
         ),
         (["--rot", "x"], "estiba: cannot parse 'estiba': unknown flag --rot\nhint: did you mean --root?\n"),
         (
