@@ -151,6 +151,20 @@ def load(root: str | None = None, environ: Mapping[str, str] = os.environ) -> Se
     return Settings(uid=uid, config_dir=os.path.dirname(path), runtime_dir=runtime_dir(uid, environ), **values)
 
 
+def pack(settings: Settings) -> str:
+    """The settings as a word for another process of ours, which `unpack` reads."""
+    from estiba.oci.strict_json import dumps
+
+    return dumps({name: getattr(settings, name) for name in settings.__slots__}).decode("ascii", "backslashreplace")
+
+
+def unpack(text: str) -> Settings:
+    """The settings of `pack`."""
+    from estiba.oci.strict_json import as_dict, loads
+
+    return Settings(**as_dict(loads(text.encode("ascii"), what="the settings", raw_bytes=True), "the settings"))
+
+
 def runtime_dir(uid: int, environ: Mapping[str, str] = os.environ) -> str:
     """The folder of volatile state: ``/run/estiba``, ``$XDG_RUNTIME_DIR/estiba``, or ``/tmp/estiba-UID`` made with mode 0700.
 

@@ -190,10 +190,10 @@ class _Pull:
             return False
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(self.settings.parallel_downloads, "pull") as pool:
+        with layers.Workers(self.settings) as workers, ThreadPoolExecutor(self.settings.parallel_downloads, "pull") as pool:
             jobs: list[Future[None]] = []
             try:
-                jobs += (pool.submit(self._layer, repository, *item) for item in missing.items())
+                jobs += (pool.submit(self._layer, workers, repository, *item) for item in missing.items())
                 self._await(jobs)
             except BaseException:  # also KeyboardInterrupt: the threads must end before the store is let go
                 self._stop.set()
@@ -211,15 +211,18 @@ class _Pull:
         for job in finished:
             job.result()
 
-    def _layer(self, repository: str, diff_id: DiffID, descriptor: Descriptor) -> None:
+    def _layer(self, workers: layers.Workers, repository: str, diff_id: DiffID, descriptor: Descriptor) -> None:
         if self._stop.is_set():
             raise errors.Cancelled("cannot pull: interrupted")
         stream = _LayerStream(self, repository, descriptor)
+        source = f"{self.registry.host}/{repository}"
+        blob = layers.LayerBlob(descriptor.digest, descriptor.size, descriptor.media_type, source)
         try:
-            layers.apply_layer(self.store, self.settings, diff_id, descriptor.media_type, stream, progress=self.progress)
+            workers.apply(diff_id, stream, blob, progress=self.progress)
         finally:
             stream.close()
-        layers.add_blob(self.store, diff_id, descriptor, f"{self.registry.host}/{repository}")
+        if not stream.started:
+            layers.add_blob(self.store, diff_id, descriptor, source)
         self.progress.done(_short(descriptor), "Pull complete" if stream.started else "Already exists")
 
 

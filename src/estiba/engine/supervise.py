@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import time
 
-from estiba.config.settings import Settings
+from estiba.config.settings import Settings, unpack
 from estiba.engine import containers, start, status
 from estiba.errors import EstibaError, NotFound
 from estiba.linux.process import start_time
-from estiba.oci.strict_json import as_dict, loads
 from estiba.store.layout import Store
 
 TYPE_CHECKING = False
@@ -119,7 +118,7 @@ class Supervisor:
 def main(words: Sequence[str]) -> None:
     """The process: container id, descriptor of the entry, offset, settings as JSON."""
     container_id, descriptor, offset, text = words
-    settings = Settings(**as_dict(loads(text.encode("ascii"), what="the settings", raw_bytes=True), "the settings"))
+    settings = unpack(text)
     os.chdir("/")  # no file system of the caller is kept busy
     store = Store.open(settings)
     Supervisor(store, settings, container_id, int(descriptor), int(offset)).run()

@@ -73,14 +73,13 @@ def _open(entry: str) -> int:
 
 def _spawn(settings: Settings, container_id: str, descriptor: int, offset: int) -> None:
     """The supervisor inherits the descriptor, and with it the lock: there is no moment without."""
-    from estiba.oci.strict_json import dumps
+    from estiba.config.settings import pack
 
-    values = dumps({name: getattr(settings, name) for name in settings.__slots__}).decode("ascii", "backslashreplace")
     os.set_inheritable(descriptor, True)
     nothing = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in range(3)]
     os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, _SITE, container_id, str(descriptor), str(offset), values],
+        [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOT, _SITE, container_id, str(descriptor), str(offset), pack(settings)],
         {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ},
         file_actions=nothing,
         setsid=True,

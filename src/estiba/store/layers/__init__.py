@@ -20,10 +20,12 @@ from estiba.store.layers.apply import apply_layer, import_layer
 from estiba.store.layers.info import LayerBlob, LayerInfo, add_blob, layer_info, layer_path_name
 from estiba.store.layers.rebuild import open_tar, tree_entries, verify_layer
 from estiba.store.layers.remove import empty_trash, has_layer, remove_layer, sweep_files
+from estiba.store.layers.workers import Workers
 
 __all__ = [
     "LayerBlob",
     "LayerInfo",
+    "Workers",
     "add_blob",
     "apply_layer",
     "empty_trash",

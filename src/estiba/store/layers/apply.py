@@ -1,6 +1,6 @@
 """Unpacks a layer into the store: compressed bytes in, `layers/<hex>` out.
 
-    chunks -> Inflater (own thread: inflate, digest) -> TarReader -> Tree (what each entry means) -> records -> estiba-init unpack
+    chunks -> Inflater (inflate, digest) -> TarReader -> Tree (what each entry means) -> records -> estiba-init unpack
                                                            └-> SplitWriter (what rebuilds the tar)
 
 All is written in a folder of `ingest/` that this process and the helper hold locked. Only when the source is read to its end (the
@@ -20,7 +20,7 @@ from estiba.linux.locks import try_flock
 from estiba.oci.digest import DiffID, hex_of, parse_diff_id
 from estiba.store.layers import records, tar, tree
 from estiba.store.layers.inflate import Inflater, compression_of
-from estiba.store.layers.info import LayerInfo, layer_folder, layer_info, short
+from estiba.store.layers.info import LayerBlob, LayerInfo, layer_folder, layer_info, short
 from estiba.store.layers.jail import Jail
 from estiba.store.layers.owners import Owners
 from estiba.store.layers.pax import Malformed, show
@@ -65,12 +65,13 @@ def apply_layer(
     media_type: str,
     chunks: Iterable[bytes],
     *,
+    blob: LayerBlob | None = None,
     progress: Progress | None = None,
 ) -> LayerInfo:
     """Unpacks a layer, unless it is there: then nothing is read from `chunks`. The caller holds the content lock (`Store.using`).
 
     Parameters: `media_type` names the compression, the empty string lets its first bytes tell; `chunks` are the compressed bytes, whose
-    iterator raises when they are not those of the blob, and is run in another thread; `progress` hears what could not be made.
+    iterator raises when they are not those of the blob; `blob` describes them for layer.json; `progress` hears what could not be made.
     Raises DataLoss (damaged, or not `diff_id`), NotImplemented (members or media types of unknown kinds), ResourceExhausted (budget, disk),
     FailedPrecondition (no user namespaces, owners that do not fit), and what `chunks` raises. Then nothing is in the store.
     """
@@ -78,7 +79,7 @@ def apply_layer(
     with store.lock("layer", hex_of(diff_id), what=f"layer {short(diff_id)}"):
         if has_layer(store, diff_id):
             return layer_info(store, diff_id)
-        return _unpack(store, settings, diff_id, compression, chunks, progress)
+        return _unpack(store, settings, diff_id, compression, chunks, blob, progress)
 
 
 def import_layer(store: Store, settings: Settings, chunks: Iterable[bytes], *, progress: Progress | None = None) -> LayerInfo:
@@ -86,20 +87,26 @@ def import_layer(store: Store, settings: Settings, chunks: Iterable[bytes], *, p
 
     The compression is told by the first bytes.
     """
-    return _unpack(store, settings, None, "detect", chunks, progress)
+    return _unpack(store, settings, None, "detect", chunks, None, progress)
 
 
 def _unpack(
-    store: Store, settings: Settings, diff_id: DiffID | None, compression: str, chunks: Iterable[bytes], progress: Progress | None
+    store: Store,
+    settings: Settings,
+    diff_id: DiffID | None,
+    compression: str,
+    chunks: Iterable[bytes],
+    blob: LayerBlob | None,
+    progress: Progress | None,
 ) -> LayerInfo:
     what = f"layer {short(diff_id)}" if diff_id else "layer"
     verb = f"unpack {what}"
     algorithm = diff_id.partition(":")[0] if diff_id else "sha256"
     with (
         Workplace(store, settings, verb) as workplace,
-        Inflater(chunks, compression, budget=settings.unpack_max_bytes, what=verb, algorithm=algorithm) as inflater,
         Jail(settings, "unpack", store.root, what=verb, held=workplace.descriptor) as jail,
     ):
+        inflater = Inflater(chunks, compression, budget=settings.unpack_max_bytes, what=verb, algorithm=algorithm)
         try:
             unpacker = _Unpacker(store, settings, jail, what)
             jail.send(records.layer(workplace.name, settings.unpack_max_bytes, settings.unpack_max_inodes))
@@ -111,6 +118,7 @@ def _unpack(
             if diff_id and found != diff_id:
                 raise DataLoss(f"cannot {verb}: its content has the digest {found}, not {diff_id}")
             info = unpacker.info(found, inflater.size)
+            info.blobs = [blob] if blob is not None else []
             with open(workplace.path + "/layer.json", "xb") as file:
                 file.write(info.to_json())
             jail.send(records.sync())

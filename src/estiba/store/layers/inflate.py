@@ -1,5 +1,4 @@
-"""Compressed bytes to the layer's tar, with its digest, in a thread of its own: inflating and hashing let go of the interpreter's lock, so
-they overlap with reading the archive and with the helper's writing.
+"""Compressed bytes to the layer's tar, with its digest.
 
 isal inflates gzip three times as fast as zlib (docs/dev/decisions/002-isal.md).
 """
@@ -7,15 +6,12 @@ isal inflates gzip three times as fast as zlib (docs/dev/decisions/002-isal.md).
 from __future__ import annotations
 
 import hashlib
-import queue
-import threading
 
-from estiba.errors import DataLoss, EstibaError, NotImplemented, ResourceExhausted
+from estiba.errors import DataLoss, NotImplemented, ResourceExhausted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import Self
+    from collections.abc import Iterable, Iterator
 
 _PIECE = 1 << 18
 #: What zstd(1) decompresses without --long or --ultra: 128 MiB of memory. A frame that asks for more is refused.
@@ -146,70 +142,33 @@ def _xz(source: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class Inflater:
-    """The uncompressed archive, ahead of its reader by some pieces; a context manager that ends the thread.
+    """The uncompressed archive, piece by piece, counted against a budget and hashed.
 
-    Parameters: `chunks`, the compressed bytes, iterated in the thread; `budget`, the most bytes that may come out; `what`, the object for
-    messages; `algorithm` of the digest.
+    Parameters: `chunks`, the compressed bytes; `budget`, the most bytes that may come out; `what`, the object for messages; `algorithm` of
+    the digest.
     """
 
-    _END = b""
-
     def __init__(self, chunks: Iterable[bytes], compression: str, *, budget: int, what: str, algorithm: str = "sha256") -> None:
-        self._queue: queue.Queue[bytes | BaseException] = queue.Queue(16)
+        self._pieces = inflate(chunks, compression)
         self._hash = hashlib.new(algorithm)
         self._what = what
         self._budget = budget
-        self._stopped = False
-        self._over: BaseException | bool = False
         self.size = 0
-        self._thread = threading.Thread(target=self._work, args=(chunks, compression), name="estiba-inflate", daemon=True)
 
     def read(self) -> bytes:
-        """The next piece, empty at the end; raises what went wrong in the thread, also when the end is asked for again."""
-        if not self._over:
-            item = self._queue.get()
-            if item and isinstance(item, bytes):
-                return item
-            self._over = item if isinstance(item, BaseException) else True
-        if isinstance(self._over, BaseException):
-            raise self._over
-        return b""
+        """The next piece, empty at the end. Raises what `inflate` and the source raise, and ResourceExhausted beyond the budget."""
+        piece = next(self._pieces, b"")
+        self.size += len(piece)
+        if self.size > self._budget:
+            raise ResourceExhausted(
+                f"cannot {self._what}: it is larger than {self._budget} bytes",
+                hint="raise unpack-max-bytes in the configuration if you trust the image",
+            )
+        self._hash.update(piece)
+        return piece
 
     def finish(self) -> str:
         """Reads to the end (the source is verified then) and returns the digest of all that came out."""
-        while self.read():
+        if self.read():
             raise DataLoss(f"cannot {self._what}: data after the end of the archive")
         return f"{self._hash.name}:{self._hash.hexdigest()}"
-
-    def _work(self, chunks: Iterable[bytes], compression: str) -> None:
-        put: Callable[[bytes | BaseException], None] = self._queue.put
-        try:
-            for piece in inflate(chunks, compression):
-                if self._stopped:
-                    break
-                self.size += len(piece)
-                if self.size > self._budget:
-                    raise ResourceExhausted(
-                        f"cannot {self._what}: it is larger than {self._budget} bytes",
-                        hint="raise unpack-max-bytes in the configuration if you trust the image",
-                    )
-                self._hash.update(piece)
-                put(piece)
-            put(self._END)
-        except EstibaError as error:
-            put(error)
-        except BaseException as error:  # noqa: BLE001 - handed to the reader's thread, which raises it
-            put(error)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped = True
-        while self._thread.is_alive():
-            try:
-                self._queue.get(timeout=0.05)
-            except queue.Empty:
-                continue
-        self._thread.join()

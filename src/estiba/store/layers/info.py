@@ -27,6 +27,16 @@ class LayerBlob:
         self.media_type = media_type
         self.source = source
 
+    @classmethod
+    def from_json(cls, value: object, what: str) -> LayerBlob:
+        """Checks and converts a parsed object; `what` names the document. Raises DataLoss, InvalidArgument (the digest)."""
+        digest = parse_digest(get_str(value, "digest", what))
+        return cls(digest, get_int(value, "size", what), get_str(value, "mediaType", what), get_str(value, "source", what))
+
+    def to_json(self) -> dict[str, object]:
+        """The members of layer.json."""
+        return {"digest": self.digest, "size": self.size, "mediaType": self.media_type, "source": self.source}
+
 
 class LayerInfo:
     """What is known of an unpacked layer.
@@ -62,7 +72,7 @@ class LayerInfo:
             "files": self.files,
             "sharedBytes": self.shared_bytes,
             "tarSize": self.tar_size,
-            "blobs": [{"digest": b.digest, "size": b.size, "mediaType": b.media_type, "source": b.source} for b in self.blobs],
+            "blobs": [blob.to_json() for blob in self.blobs],
             "notMade": {kind: list(value) for kind, value in self.not_made.items()},
             "squashed": self.squashed,
             "highestUID": list(self.highest_uid),
@@ -81,9 +91,7 @@ def parse_info(data: bytes, diff_id: DiffID, what: str) -> LayerInfo:
     info.files = get_int(document, "files", what)
     info.shared_bytes = get_int(document, "sharedBytes", what)
     info.tar_size = get_int(document, "tarSize", what)
-    for blob in get_list(document, "blobs", what):
-        digest = parse_digest(get_str(blob, "digest", what))
-        info.blobs.append(LayerBlob(digest, get_int(blob, "size", what), get_str(blob, "mediaType", what), get_str(blob, "source", what)))
+    info.blobs = [LayerBlob.from_json(blob, what) for blob in get_list(document, "blobs", what)]
     for kind, value in get_dict(document, "notMade", what).items():
         info.not_made[kind] = _pair(value, what)
     info.squashed = get_bool(document, "squashed", what)
