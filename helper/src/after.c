@@ -34,25 +34,44 @@ static bool is_going(const struct run *run, const struct op *op)
     return true;
 }
 
+static void forget(const struct run *run, const struct op *op)
+{
+    unlinkat(slot(run, &op->args.forget.slot), op->args.forget.name.s.data, 0);
+}
+
 void after_before_report(const struct run *run)
 {
+    const struct op *groups = plan_find(run->plan, OP_REMOVE_CGROUP);
+
     for (const struct op *op = plan_find(run->plan, OP_DISCARD); op != NULL; op = plan_next(run->plan, op, OP_DISCARD)) {
         const char *name = op->args.discard.name.s.data;
         if (is_going(run, op))
             renameat(slot(run, &op->args.discard.slot), name, slot(run, &op->args.discard.trash), name);
     }
-    /* Last, for the engine's record of the container is one of them: what a killed monitor leaves is found by it. */
-    for (const struct op *op = plan_find(run->plan, OP_FORGET); op != NULL; op = plan_next(run->plan, op, OP_FORGET))
-        unlinkat(slot(run, &op->args.forget.slot), op->args.forget.name.s.data, 0);
+    for (const struct op *op = plan_find(run->plan, OP_FORGET); op != NULL && (groups == NULL || op < groups);
+         op = plan_next(run->plan, op, OP_FORGET))
+        forget(run, op);
+}
+
+/* And then what stands behind them, unless one of them stays: the engine's record, by which is found what a killed monitor leaves. */
+static void remove_groups(const struct run *run)
+{
+    const struct op *first = plan_find(run->plan, OP_REMOVE_CGROUP);
+    bool gone = true;
+
+    for (const struct op *op = first; op != NULL; op = plan_next(run->plan, op, OP_REMOVE_CGROUP))
+        gone &= remove_cgroup(slot(run, &op->args.remove_cgroup.slot), op->args.remove_cgroup.name.s.data);
+    if (first == NULL || !gone)
+        return;
+    for (const struct op *op = plan_next(run->plan, first, OP_FORGET); op != NULL; op = plan_next(run->plan, op, OP_FORGET))
+        forget(run, op);
 }
 
 void after_behind_report(const struct run *run)
 {
     const struct op *op = plan_find(run->plan, OP_DISCARD);
 
-    for (const struct op *cgroup = plan_find(run->plan, OP_REMOVE_CGROUP); cgroup != NULL;
-         cgroup = plan_next(run->plan, cgroup, OP_REMOVE_CGROUP))
-        remove_cgroup(slot(run, &cgroup->args.remove_cgroup.slot), cgroup->args.remove_cgroup.name.s.data);
+    remove_groups(run);
     /* Of an ordinary user the files belong to subordinate ids, which only the container's user namespace has power over. */
     if (op != NULL && geteuid() != 0 && run->user_namespace >= 0 && setns(run->user_namespace, CLONE_NEWUSER) != 0)
         return; /* it stays in the trash, which the next command empties */

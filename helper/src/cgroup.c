@@ -116,19 +116,24 @@ static void kill_members(int cgroup)
     }
 }
 
-void remove_cgroup(int directory, const char *name)
+bool remove_cgroup(int directory, const char *name)
 {
     autoclose cgroup = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
     if (cgroup < 0)
-        return;
+        return errno == ENOENT;
     /* A second for the last processes to be gone; what then is left is recorded and swept by the next command. */
     for (int i = 0; i < 100; i++) {
         struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-        if (unlinkat(directory, name, AT_REMOVEDIR) == 0 || errno != EBUSY)
-            return;
-        if (write_file_at(cgroup, "cgroup.kill", "1", 1) != 0)
+        if (unlinkat(directory, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+            return true;
+        if (errno != EBUSY)
+            return false;
+        if (write_file_at(cgroup, "cgroup.kill", "1", 1) != 0) {
+            (void)write_file_at(cgroup, "freezer.state", "THAWED", 6); /* what it holds does not even die (v1) */
             kill_members(cgroup);
+        }
         nanosleep(&pause, NULL);
     }
+    return false;
 }

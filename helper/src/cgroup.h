@@ -21,7 +21,7 @@ void close_cgroups(void);
 /* Whether the kernel killed a process of these cgroups for want of memory (v2 memory.events, v1 memory.oom_control). */
 bool cgroups_had_oom(const struct plan *plan);
 
-/* Kills what is left in the cgroup `name` of `directory` and removes it. */
-void remove_cgroup(int directory, const char *name);
+/* Kills what is left in the cgroup `name` of `directory` and removes it; whether it is gone. */
+bool remove_cgroup(int directory, const char *name);
 
 #endif

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from estiba.plan import ops
+from tests.support.leaks import children as live_children
 from tests.support.plans import NEWPID, Container, read_until, until
 from tests.support.watchers import program_of
 
@@ -182,6 +183,29 @@ def test_what_is_left_in_the_cgroup_is_killed(container: Container, cgroup: Path
     container.file_systems = [op for op in container.file_systems if op[1] != "proc"]
     container.run("sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & setsid sleep 1000 >/dev/null 2>&1 & sleep 0.1; exit 0")
     until(lambda: not (cgroup / "c").exists(), "the cgroup's removal")
+
+
+def test_record_goes_when_the_cgroup_is_gone(container: Container, cgroup: Path, tmp_path: Path) -> None:
+    (cgroup / "c").mkdir()
+    (tmp_path / "early").touch()
+    (tmp_path / "record").touch()
+    here, groups = folder_slot(container, tmp_path), folder_slot(container, cgroup)
+    container.after += [ops.forget(here, "early"), ops.remove_cgroup(groups, "c"), ops.forget(here, "record")]
+    container.run("true")
+    assert not (tmp_path / "early").exists()
+    until(lambda: not (tmp_path / "record").exists(), "the record's removal")
+    assert not (cgroup / "c").exists()
+
+
+def test_record_of_a_cgroup_that_stays_stays(container: Container, cgroup: Path, tmp_path: Path) -> None:
+    (cgroup / "c" / "child").mkdir(parents=True)  # with which it cannot be removed
+    (tmp_path / "record").touch()
+    here, groups = folder_slot(container, tmp_path), folder_slot(container, cgroup)
+    container.after += [ops.remove_cgroup(groups, "c"), ops.forget(here, "record")]
+    container.run("true")
+    until(lambda: not live_children(), "the monitor's end")
+    assert (tmp_path / "record").exists()
+    (cgroup / "c" / "child").rmdir()
 
 
 def test_cgroup_that_is_not_there(container: Container, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _NO_NETWORK = "a container has no network yet; --network host uses the host's"
 _NO_HEALTH = "there are no health checks yet"
-_NO_LIMIT = "this limit is not offered"
 _WINDOWS = "it is a flag for Windows"
 
 _CONTAINER = (
@@ -85,7 +84,9 @@ _ISOLATION = (
     Flag("userns", "User namespace: private, or host for root", value="which"),
     Flag("uts", "Host name namespace: private or host", value="which"),
 )
-_RESOURCES = (
+#: Limits that `update` changes, too.
+LIMITS = (
+    Flag("blkio-weight", "Share of the block devices where they are busy (10 to 1000)", value="weight"),
     Flag("cpu-period", "Period of the processor limit in microseconds", value="us"),
     Flag("cpu-quota", "Processor time in each period in microseconds", value="us"),
     Flag("cpu-shares", "Share of the processors where they are scarce", short="c", value="weight"),
@@ -95,8 +96,18 @@ _RESOURCES = (
     Flag("memory", "Memory limit", short="m", value="bytes"),
     Flag("memory-reservation", "Memory to keep when the host is short of it", value="bytes"),
     Flag("memory-swap", "Memory and swap together, -1 for no limit", value="bytes"),
-    Flag("oom-score-adj", "Who is killed first when memory ends (-1000 to 1000)", value="score"),
     Flag("pids-limit", "Number of processes, -1 for no limit", value="number"),
+)
+_RESOURCES = (
+    *LIMITS,
+    many("blkio-weight-device", "Share of one block device", value="/dev/name:weight"),
+    Flag("cgroup-parent", "Control group that holds the container's", value="path"),
+    many("device-cgroup-rule", "Allow devices: a rule of the devices controller", value="rule"),
+    *(many(f"device-{way}-bps", f"Bytes in a second to {way} at most", value="/dev/name:rate") for way in ("read", "write")),
+    *(many(f"device-{way}-iops", f"Operations in a second to {way} at most", value="/dev/name:rate") for way in ("read", "write")),
+    Flag("memory-swappiness", "How readily memory is swapped, 0 to 100 (cgroup version 1)", value="percent"),
+    switch("oom-kill-disable", "Stop instead of being killed when memory ends (cgroup version 1)"),
+    Flag("oom-score-adj", "Who is killed first when memory ends (-1000 to 1000)", value="score"),
 )
 _NETWORK = (
     many("add-host", "Add a line to /etc/hosts", value="host:ip"),
@@ -120,12 +131,6 @@ _OTHERS = (
     switch("publish-all", "", short="P", refused=_NO_NETWORK),
     *(Flag(name, "", refused=_NO_NETWORK) for name in ("ip", "ip6", "mac-address")),
     many("network-alias", "", aliases=("net-alias",), refused=_NO_NETWORK),
-    *(Flag(f"blkio-weight{rest}", "", refused=_NO_LIMIT) for rest in ("", "-device")),
-    *(many(f"device-{way}-{unit}", "", refused=_NO_LIMIT) for way in ("read", "write") for unit in ("bps", "iops")),
-    many("device-cgroup-rule", "", refused="a device is given with --device"),
-    Flag("cgroup-parent", "", refused="estiba chooses the control group"),
-    Flag("memory-swappiness", "", refused=_NO_LIMIT),
-    switch("oom-kill-disable", "", refused="the kernel has no such switch any more (cgroup v2)"),
     many("storage-opt", "", refused="the size of the root file system cannot be limited yet"),
     Flag("volume-driver", "local: there is no other", value="name"),
     many("link", "", ignored="containers are not linked"),

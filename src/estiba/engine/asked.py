@@ -7,6 +7,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from estiba.oci.image_config import ImageConfig
     from estiba.runtime.options import RunOptions
 
@@ -42,8 +44,26 @@ def asked(options: RunOptions, config: ImageConfig) -> dict[str, dict[str, objec
             CpuPeriod=options.cpu_period,
             CpuQuota=options.cpu_quota,
             NanoCpus=options.nano_cpus,
+            BlkioWeightDevice=[{"Path": path, "Weight": weight} for path, weight in options.blkio_weight_devices],
+            DeviceCgroupRules=[_rule(rule) for rule in options.device_rules],
+            **{
+                member: [{"Path": path, "Rate": rate} for flag, path, rate in options.io_limits if flag == wanted]
+                for wanted, member in _THROTTLED.items()
+            },
         ),
     }
+
+
+_THROTTLED = {
+    "device-read-bps": "BlkioDeviceReadBps",
+    "device-write-bps": "BlkioDeviceWriteBps",
+    "device-read-iops": "BlkioDeviceReadIOps",
+    "device-write-iops": "BlkioDeviceWriteIOps",
+}
+
+
+def _rule(rule: Mapping[str, object]) -> str:
+    return f"{rule['type']} {rule.get('major', '*')}:{rule.get('minor', '*')} {rule['access']}"
 
 
 def _given(**members: object) -> dict[str, object]:

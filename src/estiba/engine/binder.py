@@ -180,11 +180,8 @@ class Binder:
     # --- afterwards -------------------------------------------------------------------------------------------------------
 
     def _cleanup(self) -> list[Op]:
-        """What the monitor does when the container is gone, the record last."""
+        """What the monitor does when the container is gone: what others may take, the groups, and the record when all is done."""
         record, store, cleanup = self._record, self._store, []
-        for path in record.cgroups:
-            parent, _, name = path.rpartition("/")
-            cleanup.append(ops.remove_cgroup(self._open(parent, _FOLDER), name))
         if self.bindings.listen is not None:
             cleanup.append(ops.forget(*self.bindings.listen))
         if record.slot is not None:
@@ -192,6 +189,9 @@ class Binder:
         if record.remove:
             trash, names = self._open(store.trash, _FOLDER), self._open(store.names, _FOLDER)
             cleanup.append(ops.discard(self._open(store.containers, _FOLDER), record.id, trash, names))
+        for path in record.cgroups:
+            parent, _, name = path.rpartition("/")
+            cleanup.append(ops.remove_cgroup(self._open(parent, _FOLDER), name))
         cleanup.append(ops.forget(self._open(records.live_folder(self._settings), _FOLDER), record.id))
         return cleanup
 

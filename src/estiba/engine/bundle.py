@@ -12,7 +12,7 @@ from typing import Any
 
 from estiba.config.settings import Settings
 from estiba.engine.bundle_seccomp import seccomp_section
-from estiba.engine.devices import complete_rules
+from estiba.engine.devices import complete_limits
 from estiba.engine.flatten import Owner, write_root
 from estiba.engine.resolve import resolve
 from estiba.errors import AlreadyExists, InvalidArgument, NotFound
@@ -41,7 +41,7 @@ def bundle(store: Store, settings: Settings, name: str, directory: str, options:
     if options.uts == "private" and not options.hostname:
         options.hostname = os.path.basename(os.path.abspath(directory))[:64]
     spec = build_spec(stack.config, options, facts.gather(settings, maps, every_device=options.privileged))
-    complete_rules(spec["linux"]["resources"].get("devices", []))
+    complete_limits(spec["linux"]["resources"])
     _make_empty(directory)
     root = os.open(f"{directory}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -37,19 +37,30 @@ def expand(devices: Iterable[Device]) -> list[Device]:
     return found
 
 
-def complete_rules(rules: Iterable[dict[str, Any]]) -> None:
-    """Replaces the path of each rule by the device's type and numbers (runtime-spec, config-linux.md#allowed-device-list).
+def complete_limits(resources: dict[str, Any]) -> None:
+    """Replaces the paths in `linux.resources` by the devices' numbers (runtime-spec, config-linux.md#allowed-device-list, #block-io).
 
-    Raises InvalidArgument for a path that is no device.
+    Raises InvalidArgument for a path that is no device, or no block device where a limit is for those.
     """
-    for rule in rules:
-        source = rule.pop("path")
-        try:
-            status = os.stat(source)
-        except OSError as error:
-            raise cannot_bind(source, source, error) from error
-        kind = "c" if stat.S_ISCHR(status.st_mode) else "b"
-        rule |= {"type": kind, "major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev)}
+    for rule in resources.get("devices", ()):
+        if "path" in rule:
+            rule |= {"type": "c" if stat.S_ISCHR(_replace_path(rule)) else "b"}
+    for section in resources.get("blockIO", {}).values():
+        for entry in section if isinstance(section, list) else ():
+            path = entry.get("path", "")
+            if path and not stat.S_ISBLK(_replace_path(entry)):
+                raise InvalidArgument(f"cannot limit device {path}: it is not a block device")
+
+
+def _replace_path(entry: dict[str, Any]) -> int:
+    """Puts the device's numbers in the place of its path, and returns the mode of its node."""
+    source = entry.pop("path")
+    try:
+        status = os.stat(source)
+    except OSError as error:
+        raise cannot_bind(source, source, error) from error
+    entry |= {"major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev)}
+    return status.st_mode
 
 
 def make_node(source: str, path: str) -> None:

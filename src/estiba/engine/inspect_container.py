@@ -11,7 +11,7 @@ from estiba.engine import containers, records
 from estiba.engine.containers import Container
 from estiba.engine.df import written
 from estiba.oci.digest import DiffID
-from estiba.runtime.parse_options import UNLIMITED
+from estiba.runtime.parse_limits import UNLIMITED
 from estiba.runtime.spec import INIT, SECCOMP, STOP_SIGNAL, USER
 from estiba.store.layers import layer_info
 from estiba.store.layout import Store
@@ -119,6 +119,7 @@ def _host_config(container: Container, spec: dict[str, Any], asked: dict[str, ob
         "VolumesFrom": asked.get("VolumesFrom"),
         "CapAdd": asked.get("CapAdd"),
         "CapDrop": asked.get("CapDrop"),
+        "CgroupParent": options.get("cgroup_parent") or "",
         "CgroupnsMode": options.get("cgroupns", "private"),
         **{name: asked.get(name, []) for name in ("Dns", "DnsOptions", "DnsSearch")},
         "ExtraHosts": asked.get("ExtraHosts"),
@@ -148,6 +149,9 @@ def _host_config(container: Container, spec: dict[str, Any], asked: dict[str, ob
     }
 
 
+_BLOCK_DEVICES = ("BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps")
+
+
 def _limits(resources: dict[str, Any], asked: dict[str, object]) -> dict[str, object]:
     memory, cpu = resources.get("memory", {}), resources.get("cpu", {})
     pids = resources.get("pids", {}).get("limit")
@@ -161,7 +165,11 @@ def _limits(resources: dict[str, Any], asked: dict[str, object]) -> dict[str, ob
         "CpusetMems": cpu.get("mems", ""),
         "MemoryReservation": memory.get("reservation", 0),
         "MemorySwap": memory.get("swap", 0),
-        "OomKillDisable": False,
+        "MemorySwappiness": memory.get("swappiness"),
+        "OomKillDisable": memory.get("disableOOMKiller", False),
+        "BlkioWeight": resources.get("blockIO", {}).get("weight", 0),
+        **{name: asked.get(name, []) for name in _BLOCK_DEVICES},
+        "DeviceCgroupRules": asked.get("DeviceCgroupRules"),
         "PidsLimit": None if pids == UNLIMITED else pids,
     }
 

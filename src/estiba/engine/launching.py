@@ -81,12 +81,15 @@ class Launching:
     def settle(self, reference: str, architecture: str) -> None:
         """Decides what does not need anything to be made: layers, control groups, the filter."""
         lowers = _lowers(self.store, self.layers, reference, self.spec, self.facts.maps)
-        if "devices" in self.spec["linux"]["resources"]:
-            from estiba.engine.devices import complete_rules
+        resources = self.spec["linux"]["resources"]
+        if "devices" in resources or "blockIO" in resources:
+            from estiba.engine.devices import complete_limits
 
-            complete_rules(self.spec["linux"]["resources"]["devices"])
-        resources = self.machine.resources(self.spec, self.facts) if self.machine else self.spec["linux"]["resources"]
-        self.groups = self.facts.cgroups.groups(self.record.id, resources)
+            complete_limits(resources)
+        resources = self.machine.resources(self.spec, self.facts) if self.machine else resources
+        # Who stays can be limited while it runs: it has a group for that from the beginning.
+        also = cgroup.TRACKED if self.options.rm and not self.options.detach else cgroup.CHANGEABLE
+        self.groups = self.facts.cgroups.groups(self.record.id, resources, parent=self.options.cgroup_parent or cgroup.PARENT, also=also)
         self.record.cgroups = [group.path for group in self.groups]
         self.bindings = Bindings(self.facts.maps)
         self.bindings.lowers = lowers

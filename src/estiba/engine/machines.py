@@ -17,7 +17,7 @@ from estiba.plan.encode import encode
 from estiba.plan.helper import helper_path
 from estiba.runtime import seccomp_monitor
 from estiba.runtime.compile import Bindings, compile_plan
-from estiba.runtime.parse_options import UNLIMITED
+from estiba.runtime.parse_limits import UNLIMITED
 from estiba.runtime.spec import USER
 
 TYPE_CHECKING = False
@@ -52,9 +52,9 @@ class Machine:
         self.facts: HostFacts = guest.facts()
 
     def resources(self, spec: dict[str, Any], host: HostFacts) -> dict[str, Any]:
-        """Returns the limits of the jail: processors are the host's, memory and processes the guest's own."""
+        """Returns the limits of the jail: processors and disks are the host's, memory and processes the guest's own."""
         asked = spec["linux"]["resources"]
-        limits = {"cpu": asked["cpu"]} if "cpu" in asked else {}
+        limits = {name: asked[name] for name in ("cpu", "blockIO") if name in asked}
         pids = asked.get("pids", {}).get("limit", UNLIMITED)
         if pids == UNLIMITED or not host.cgroups.available("pids"):
             return limits

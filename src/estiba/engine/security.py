@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from estiba.linux import facts, idmap
 from estiba.runtime import capabilities, mounts, seccomp_default
-from estiba.runtime.spec import PIDS_LIMIT
+from estiba.runtime.limits import PIDS_LIMIT
 
 if TYPE_CHECKING:
     from estiba.config.settings import Settings

@@ -1,40 +1,56 @@
 """Control groups, version 1, version 2 and both at once, behind one interface (cgroups(7), Documentation/admin-guide/cgroup-v2.rst).
 
 `Host.of` says what is there; `Host.groups` turns the `linux.resources` of an OCI runtime spec into the directories to make and
-the files to write in them (pure); `make` makes them. Container groups are ``<hierarchy>/estiba/<container id>``. On version 1 a
-container joins only the hierarchies in which it has a limit: each one costs an attach and a removal.
+the files to write in them (pure; the files are in `cgroup_files`); `make` makes them. Container groups are
+``<hierarchy>/estiba/<container id>``. A container has a group in every hierarchy of `TRACKED`, limit or not: what it uses is counted
+there, and there it can be stopped. On version 1 each further one costs an attach and a removal.
 
-This module is on the start path of ``run``: it imports os and the error tree only.
+This module is on the start path of ``run``: it imports os, the error tree and its neighbour only.
 """
 
 from __future__ import annotations
 
 import os
 
-from estiba.errors import FailedPrecondition, PermissionDenied
+from estiba.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from estiba.linux.cgroup_files import not_in_version2, version1, version2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from estiba.config.settings import Settings
+    from estiba.linux.cgroup_files import Write
     from estiba.linux.mountinfo import Mount
 
 PARENT = "estiba"
-CONTROLLERS = ("memory", "pids", "cpu", "cpuset", "devices")
+#: What has limits. Version 1's blkio is called by version 2's name.
+CONTROLLERS = ("memory", "pids", "cpu", "cpuset", "io", "devices")
+#: What every container is counted and stopped by; and what one that stays is given besides, so that it can be limited while it runs.
+TRACKED = ("freezer", "cpuacct", "memory", "pids")
+CHANGEABLE = (*TRACKED, "cpu", "cpuset", "io")
+#: Version 2 has these in every group.
+_ALWAYS = ("freezer", "cpuacct")
+_KNOWN = (*CONTROLLERS, *_ALWAYS)
 
 
 class Group:
-    """One directory to make: its path, and the (file, value) pairs to write, in their order."""
+    """One directory to make: `base` of its hierarchy, its `path` below that, and the writes, in their order.
 
-    __slots__ = ("controllers", "path", "writes")
+    Version 2 only: `controllers` that it must have, and `others` that are left out where they cannot be had.
+    """
 
-    def __init__(self, path: str, writes: Sequence[tuple[str, str]], controllers: Sequence[str] = ()) -> None:
+    __slots__ = ("base", "controllers", "others", "path", "writes")
+
+    def __init__(
+        self, base: str, path: str, writes: Iterable[Write] = (), controllers: Iterable[str] = (), others: Iterable[str] = ()
+    ) -> None:
+        self.base = base
         self.path = path
-        self.writes = tuple(writes)
-        # Version 2 only: what the parents' cgroup.subtree_control must name.
-        self.controllers = tuple(controllers)
+        self.writes = list(writes)
+        self.controllers = list(controllers)
+        self.others = list(others)
 
 
 class Host:
@@ -47,7 +63,7 @@ class Host:
     def __init__(self, folders: Mapping[str, str], reasons: Mapping[str, str], unified: str = "") -> None:
         self.folders = dict(folders)
         self.reasons = dict(reasons)
-        # The folder whose controllers are those of version 2; empty when all come from version 1.
+        # The folder whose groups are of version 2, maybe without any controller; empty when there is none that may be used.
         self.unified = unified
 
     @classmethod
@@ -55,65 +71,106 @@ class Host:
         """Looks at the mounted hierarchies. Nothing is made, and nothing is written."""
         folders: dict[str, str] = {}
         reasons: dict[str, str] = {}
-        unified = ""
+        base = ""
         for mount in mounts:
             if mount.fstype == "cgroup":
-                for name in mount.super_options.split(","):
-                    if name in CONTROLLERS:
-                        _note(name, mount.target, "cgroup version 1", folders, reasons)
-            elif mount.fstype == "cgroup2" and not unified:
+                names = ["io" if word == "blkio" else word for word in mount.super_options.split(",")]
+                _note([name for name in names if name in _KNOWN], mount.target, "cgroup version 1", folders, reasons)
+            elif mount.fstype == "cgroup2" and not base:
                 base = _unified_base(settings.uid, mount.target)
-                names = [name for name in _words(f"{base}/cgroup.controllers") if name in CONTROLLERS]
-                unified = base if names else ""
-                for name in names:
-                    _note(name, base, "cgroup version 2", folders, reasons)
-        return cls(folders, reasons, unified)
+        if base:
+            names = [name for name in _words(f"{base}/cgroup.controllers") if name in CONTROLLERS]
+            # Before version 1's freezer: what stands still there can be killed all the same.
+            if not _note([*names, *_ALWAYS], base, "cgroup version 2", folders, reasons):
+                base = ""
+        return cls(folders, reasons, base)
 
     def available(self, controller: str) -> bool:
         """Tells whether containers of this caller can have limits of `controller`."""
         return controller in self.folders
 
+    def is_version2(self, controller: str) -> bool:
+        """Tells whether `controller` can be used, and is one of version 2."""
+        return bool(self.unified) and self.folders.get(controller) == self.unified
+
+    @property
+    def has_version2(self) -> bool:
+        """Tells whether any controller is one of version 2; a hybrid host has a hierarchy of it without."""
+        return any(map(self.is_version2, CONTROLLERS))
+
+    def counts_swap(self) -> bool:
+        """Tells whether a limit of memory and swap together is understood; of version 2 only a group itself could tell."""
+        folder = self.folders.get("memory", "")
+        return self.is_version2("memory") or os.path.exists(f"{folder}/memory.memsw.limit_in_bytes")
+
+    def reason(self, controller: str) -> str:
+        """Why `controller` cannot be used."""
+        return self.reasons.get(controller, "no mounted cgroup hierarchy has it")
+
     def require(self, controller: str, what: str) -> None:
         """Raises FailedPrecondition, with the reason, unless `controller` can be used for `what`."""
         if controller not in self.folders:
-            reason = self.reasons.get(controller, "no mounted cgroup hierarchy has it")
             raise FailedPrecondition(
-                f"cannot limit {what}: the {controller} controller cannot be used: {reason}",
+                f"cannot limit {what}: the {controller} controller cannot be used: {self.reason(controller)}",
                 hint="run as root, or from a session with a delegated cgroup: systemd-run --user --scope estiba run ...",
             )
 
-    def groups(self, container_id: str, resources: Mapping[str, Any]) -> list[Group]:
+    def groups(
+        self, container_id: str, resources: Mapping[str, Any], *, parent: str = PARENT, also: Iterable[str] = ()
+    ) -> list[Group]:
         """Returns the groups that hold a container to `resources` (runtime-spec, config-linux.md#control-groups).
 
-        Raises FailedPrecondition when a limit needs a controller that cannot be used.
+        Parameters: `parent`, the folder below each hierarchy that holds them; `also`, controllers in whose hierarchies the container has
+        a group without a limit where they can be used.
+        Raises FailedPrecondition when a limit needs a controller that cannot be used, or one of the other version.
         """
-        version1, version2 = _version1(resources), _version2(resources)
-        groups: list[Group] = []
-        unified: list[tuple[str, str]] = []
-        used: list[str] = []
-        for controller in version1.keys() | version2.keys():
+        first, second = version1(resources), version2(resources)
+        found: dict[str, Group] = {}
+        for controller in first.keys() | second.keys():
             self.require(controller, _WHAT[controller])
-        for controller, writes in version1.items():
-            folder = self.folders[controller]
-            if folder != self.unified:
-                groups.append(Group(f"{folder}/{PARENT}/{container_id}", writes))
+        if self.is_version2("memory"):
+            not_in_version2(resources)
+        for controller in first:
+            group = self._group(found, controller, container_id, parent)
+            if self.is_version2(controller):
+                group.writes += second.get(controller, ())
+                group.controllers.append(controller)
             else:
-                unified += version2[controller]
-                used.append(controller)
-        if used:
-            groups.append(Group(f"{self.unified}/{PARENT}/{container_id}", unified, used))
-        return groups
+                group.writes += first[controller]
+        for controller in also:
+            if controller in self.folders and controller not in first:
+                group = self._group(found, controller, container_id, parent)
+                if controller == "cpuset" and not self.is_version2("cpuset"):
+                    group.writes += [("cpuset.cpus", ""), ("cpuset.mems", "")]
+                elif self.is_version2(controller) and controller not in _ALWAYS:
+                    group.others.append(controller)
+        return list(found.values())
+
+    def _group(self, found: dict[str, Group], controller: str, container_id: str, parent: str) -> Group:
+        """The container's group in the hierarchy of `controller`: of version 1, too, one may hold several."""
+        base = self.folders[controller]
+        return found.setdefault(base, Group(base, f"{base}/{parent}/{container_id}"))
 
 
-_WHAT = {"memory": "memory", "pids": "the number of processes", "cpu": "processor time", "cpuset": "processors", "devices": "devices"}
+_WHAT = {
+    "memory": "memory",
+    "pids": "the number of processes",
+    "cpu": "processor time",
+    "cpuset": "processors",
+    "io": "block devices",
+    "devices": "devices",
+}
 
 
-def _note(name: str, folder: str, version: str, folders: dict[str, str], reasons: dict[str, str]) -> None:
+def _note(names: Iterable[str], folder: str, version: str, folders: dict[str, str], reasons: dict[str, str]) -> bool:
     where = f"{folder}/{PARENT}"
-    if os.access(where if os.path.isdir(where) else folder, os.W_OK):
-        folders[name] = folder
-    else:
-        reasons[name] = f"{folder} ({version}) is not writable for this user"
+    writable = os.access(where if os.path.isdir(where) else folder, os.W_OK)
+    for name in names:
+        if writable:
+            folders[name] = folder
+        else:
+            reasons[name] = f"{folder} ({version}) is not writable for this user"
+    return writable
 
 
 def _unified_base(uid: int, root: str) -> str:
@@ -145,84 +202,13 @@ def _words(path: str) -> list[str]:
         return []
 
 
-# --- from the runtime spec to files ----------------------------------------------------------------------------------------
-
-
-def _version1(resources: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    memory, cpu = resources.get("memory", {}), resources.get("cpu", {})
-    table = {
-        "memory": [
-            ("memory.limit_in_bytes", memory.get("limit")),
-            ("memory.memsw.limit_in_bytes", memory.get("swap")),
-            ("memory.soft_limit_in_bytes", memory.get("reservation")),
-        ],
-        "pids": [("pids.max", _or_max(resources.get("pids", {}).get("limit")))],
-        "cpu": [
-            ("cpu.cfs_period_us", cpu.get("period")),
-            ("cpu.cfs_quota_us", cpu.get("quota")),
-            ("cpu.shares", cpu.get("shares")),
-        ],
-        "cpuset": _cpuset(cpu),
-        "devices": _device_rules(resources.get("devices", [])),
-    }
-    return _given(table)
-
-
-def _version2(resources: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    memory, cpu = resources.get("memory", {}), resources.get("cpu", {})
-    limit, swap = memory.get("limit"), memory.get("swap")
-    table: dict[str, list[tuple[str, Any]]] = {
-        "memory": [
-            ("memory.max", limit),
-            # Version 2 counts swap by itself, the spec counts memory and swap together.
-            ("memory.swap.max", None if swap is None else "max" if swap == -1 else swap - limit),
-            ("memory.low", memory.get("reservation")),
-            ("memory.oom.group", None if limit is None else 1),
-        ],
-        "pids": [("pids.max", _or_max(resources.get("pids", {}).get("limit")))],
-        "cpu": [("cpu.max", _cpu_max(cpu)), ("cpu.weight", _weight(cpu.get("shares")))],
-        "cpuset": _cpuset(cpu),
-    }
-    return _given(table)
-
-
-def _given(table: Mapping[str, Sequence[tuple[str, Any]]]) -> dict[str, list[tuple[str, str]]]:
-    chosen = {}
-    for controller, writes in table.items():
-        values = [(file, str(value)) for file, value in writes if value is not None]
-        if values:
-            chosen[controller] = values
-    return chosen
-
-
-def _or_max(limit: int | None) -> str | None:
-    return None if limit is None else "max" if limit == -1 else str(limit)
-
-
-def _cpu_max(cpu: Mapping[str, Any]) -> str | None:
-    return f"{cpu['quota']} {cpu.get('period', 100000)}" if "quota" in cpu else None
-
-
-def _weight(shares: int | None) -> int | None:
-    """Version 1's 2..262144 to version 2's 1..10000, both ends and the defaults (1024 and 100, nearly) meeting."""
-    return None if shares is None else 1 + (shares - 2) * 9999 // 262142
-
-
-def _cpuset(cpu: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    if "cpus" not in cpu and "mems" not in cpu:
-        return []
-    # Version 1 refuses a process until both are set; the empty value is replaced by the parent's in `make`.
-    return [("cpuset.cpus", cpu.get("cpus", "")), ("cpuset.mems", cpu.get("mems", ""))]
-
-
-def _device_rules(rules: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
-    return [
-        (
-            "devices.allow" if rule["allow"] else "devices.deny",
-            f"{rule.get('type', 'a')} {rule.get('major', '*')}:{rule.get('minor', '*')} {rule.get('access', 'rwm')}",
-        )
-        for rule in rules
-    ]
+def parent_folder(text: str) -> str:
+    """Returns the folder of --cgroup-parent below each hierarchy. Raises InvalidArgument for one that leads elsewhere."""
+    parts = text.strip("/").split("/")
+    if not text.isprintable() or len(text) > 1024 or any(part in ("", ".", "..") or len(part) > 255 for part in parts):
+        shown = f"cannot use --cgroup-parent {text[:80]!r}"
+        raise InvalidArgument(f"{shown}: not the path of a control group", hint="for example: services/web")
+    return "/".join(parts)
 
 
 # --- making and removing ---------------------------------------------------------------------------------------------------
@@ -233,20 +219,34 @@ def make(group: Group) -> int:
 
     Raises PermissionDenied or FailedPrecondition naming the file that the kernel refused; the group is removed again then.
     """
-    parent = os.path.dirname(group.path)
     try:
-        _make_parent(parent, group)
-        os.mkdir(group.path, 0o755)
+        try:
+            os.mkdir(group.path, 0o755)
+        except FileNotFoundError:
+            os.makedirs(group.path, 0o755)
     except OSError as error:
         raise PermissionDenied(f"cannot make cgroup {group.path}: {error.strerror}") from error
     try:
-        for file, value in group.writes:
-            if not _is_met_without_swap(group.path, file):
-                _write(f"{group.path}/{file}", value or _inherited(f"{parent}/{file}"))
+        if group.controllers or group.others:
+            _enable(group)
+        for write in group.writes:
+            apply(group.path, write)
     except FailedPrecondition:
         os.rmdir(group.path)
         raise
     return os.open(group.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def apply(path: str, write: Write) -> None:
+    """Writes a limit into the group `path`: into the first file of the write that is there. Raises FailedPrecondition."""
+    if _is_met_without_swap(path, write[0]):
+        return
+    pairs = list(zip(write[::2], write[1::2], strict=True))
+    for file, value in pairs:
+        if len(pairs) == 1 or os.path.exists(f"{path}/{file}"):
+            _write(f"{path}/{file}", value or _inherited(path, file))
+            return
+    raise FailedPrecondition(f"cannot set {path}/{pairs[-1][0]} to {pairs[-1][1]}: this kernel has no such limit")
 
 
 def _is_met_without_swap(path: str, file: str) -> bool:
@@ -254,27 +254,43 @@ def _is_met_without_swap(path: str, file: str) -> bool:
     if file not in ("memory.swap.max", "memory.memsw.limit_in_bytes") or os.path.exists(f"{path}/{file}"):
         return False
     try:
-        return len(_inherited("/proc/swaps").splitlines()) < 2
+        return len(_read("/proc/swaps").splitlines()) < 2
     except FileNotFoundError:  # a kernel without swap
         return True
 
 
-def _make_parent(parent: str, group: Group) -> None:
-    try:
-        os.mkdir(parent, 0o755)
-    except FileExistsError:
-        if not group.controllers:
-            return
-    for file, _ in group.writes:
-        if file.startswith("cpuset.") and not group.controllers:
-            _write(f"{parent}/{file}", _inherited(f"{os.path.dirname(parent)}/{file}"))
-    for folder in (os.path.dirname(parent), parent):
-        missing = [name for name in group.controllers if name not in _words(f"{folder}/cgroup.subtree_control")]
+def _enable(group: Group) -> None:
+    """Has the parents hand the controllers of a group of version 2 down to it (cgroup-v2.rst, "Enabling and Disabling")."""
+    here = _words(f"{group.path}/cgroup.controllers")
+    missing = [name for name in group.controllers if name not in here]
+    others = [name for name in group.others if name not in here and name not in missing]
+    if not missing and not others:
+        return
+    folder = group.base
+    for part in group.path[len(group.base) + 1 :].split("/"):
         if missing:
             _write(f"{folder}/cgroup.subtree_control", " ".join("+" + name for name in missing))
+        for name in others:
+            try:
+                _write(f"{folder}/cgroup.subtree_control", f"+{name}")
+            except FailedPrecondition:
+                continue  # nobody has asked for it
+        folder = f"{folder}/{part}"
 
 
-def _inherited(path: str) -> str:
+def _inherited(path: str, file: str) -> str:
+    """The value that the parent of a group of `cpuset` has. One that was never set has its own parent's (cpuset(7))."""
+    parent = os.path.dirname(path)
+    value = _read(f"{parent}/{file}")
+    if not value:
+        if not os.path.exists(f"{os.path.dirname(parent)}/{file}"):
+            raise FailedPrecondition(f"cannot set {path}/{file}: its parent has no value")
+        value = _inherited(parent, file)
+        _write(f"{parent}/{file}", value)
+    return value
+
+
+def _read(path: str) -> str:
     with open(path, encoding="utf-8") as file:
         return file.read().strip()
 

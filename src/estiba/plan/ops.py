@@ -432,7 +432,9 @@ def machine(
 
 
 def forget(slot: int, name: str | bytes) -> Op:
-    """Unlinks `name` in the slot's directory before the exit is reported; a missing one is left."""
+    """Unlinks `name` in the slot's directory; a missing one is left. Before the exit is reported, but behind a
+    `remove_cgroup` only when the cgroups are gone.
+    """
     return (96, slot, name)
 
 
@@ -445,7 +447,9 @@ def discard(slot: int, name: str | bytes, trash: int, names: int) -> Op:
 
 
 def remove_cgroup(slot: int, name: str | bytes) -> Op:
-    """Removes the cgroup directory `name` of the slot's directory, after killing what is left in it."""
+    """Removes the cgroup directory `name` of the slot's directory, after killing what is left in it. When one stays,
+    what stands behind is left undone: the engine's record of it.
+    """
     return (98, slot, name)
 
 

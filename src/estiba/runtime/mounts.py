@@ -153,7 +153,7 @@ def _sys(options: RunOptions, facts: HostFacts, access: str) -> list[OciMount]:
     if options.network == "host" or not facts.own_sys:
         return [_host("/sys", words)]
     mounts = [_mount("/sys", "sysfs", words)]
-    if facts.cgroups.unified and options.cgroupns == "private":
+    if facts.cgroups.has_version2 and options.cgroupns == "private":
         mounts.append(_mount("/sys/fs/cgroup", "cgroup", words, "cgroup"))
     return mounts
 

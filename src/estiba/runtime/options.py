@@ -92,8 +92,11 @@ class RunOptions:
         "add_hosts",
         "annotations",
         "attach",
+        "blkio_weight",
+        "blkio_weight_devices",
         "cap_add",
         "cap_drop",
+        "cgroup_parent",
         "cgroupns",
         "cidfile",
         "command",
@@ -104,6 +107,7 @@ class RunOptions:
         "cpuset_mems",
         "detach",
         "detach_keys",
+        "device_rules",
         "devices",
         "dns",
         "dns_options",
@@ -121,6 +125,7 @@ class RunOptions:
         "image",
         "init",
         "interactive",
+        "io_limits",
         "ipc",
         "isolation",
         "kernel",
@@ -130,11 +135,13 @@ class RunOptions:
         "memory",
         "memory_reservation",
         "memory_swap",
+        "memory_swappiness",
         "mounts",
         "name",
         "nano_cpus",
         "network",
         "no_new_privileges",
+        "oom_kill_disable",
         "oom_score_adj",
         "pid",
         "pids_limit",
@@ -238,6 +245,8 @@ class RunOptions:
         self.memory: int | None = None
         self.memory_swap: int | None = None
         self.memory_reservation: int | None = None
+        self.memory_swappiness: int | None = None
+        self.oom_kill_disable = False
         self.nano_cpus: int | None = None
         self.cpu_period: int | None = None
         self.cpu_quota: int | None = None
@@ -245,4 +254,9 @@ class RunOptions:
         self.cpuset_cpus: str | None = None
         self.cpuset_mems: str | None = None
         self.pids_limit: int | None = None
+        self.blkio_weight: int | None = None
+        self.blkio_weight_devices: list[tuple[str, int]] = []  # path, weight
+        self.io_limits: list[tuple[str, str, int]] = []  # flag, path, bytes or operations in a second
+        self.device_rules: list[dict[str, object]] = []  # as linux.resources.devices of the OCI spec
+        self.cgroup_parent: str | None = None
         self.oom_score_adj: int | None = None

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from estiba.errors import InvalidArgument, NotImplemented
 from estiba.oci.user import parse_user
-from estiba.runtime import capabilities
+from estiba.runtime import capabilities, parse_limits
 from estiba.runtime.options import Device
 from estiba.runtime.parse_lifecycle import attach, restart, runtime, volume_driver
+from estiba.runtime.parse_limits import UNLIMITED
 from estiba.runtime.parse_mounts import parse_mount, parse_tmpfs, parse_volume
 from estiba.runtime.parse_streams import log_driver, log_option, set_detach_keys
 from estiba.runtime.parse_values import (
     choice,
-    decimal,
     key_value,
     nearest,
     nothing_unprintable,
@@ -50,7 +50,6 @@ RLIMITS = {
     "rtprio": 14,
     "rttime": 15,
 }
-UNLIMITED = -1
 
 # signal(7) of x86_64 and aarch64, which agree.
 _SIGNAL_NAMES = (
@@ -60,7 +59,6 @@ _SIGNAL_NAMES = (
 _LAST_SIGNAL = 64
 _FIRST_REAL_TIME_SIGNAL = 34  # 32 and 33 are the C library's (signal(7))
 
-_MINIMUM_MEMORY = 6 * 1024 * 1024  # as Docker: below it a process can hardly be started
 _NAME_LIMIT = 128
 
 
@@ -221,68 +219,6 @@ def _limit(text: str, number: str) -> int:
 def shm_size(options: RunOptions, text: str) -> None:
     """--shm-size."""
     options.shm_size = size("--shm-size", text, minimum=4096)
-
-
-def memory(options: RunOptions, text: str) -> None:
-    """-m: at least 6 MiB."""
-    options.memory = size("--memory", text, minimum=_MINIMUM_MEMORY)
-
-
-def memory_swap(options: RunOptions, text: str) -> None:
-    """--memory-swap: memory and swap together; -1 no limit."""
-    options.memory_swap = UNLIMITED if text == "-1" else size("--memory-swap", text, minimum=_MINIMUM_MEMORY)
-
-
-def memory_reservation(options: RunOptions, text: str) -> None:
-    """--memory-reservation."""
-    options.memory_reservation = size("--memory-reservation", text, minimum=_MINIMUM_MEMORY)
-
-
-def cpus(options: RunOptions, text: str) -> None:
-    """--cpus: a decimal number of processors."""
-    nano = decimal("--cpus", text, 9)
-    if nano < 10_000_000:  # the kernel's smallest quota is 1 ms of 100 ms
-        raise refuse("--cpus", text, "at least 0.01")
-    options.nano_cpus = nano
-
-
-def cpu_period(options: RunOptions, text: str) -> None:
-    """--cpu-period: 1,000 to 1,000,000 microseconds (cgroup v2, cpu.max)."""
-    options.cpu_period = whole("--cpu-period", text, 1000, 1_000_000)
-
-
-def cpu_quota(options: RunOptions, text: str) -> None:
-    """--cpu-quota: microseconds, at least 1,000."""
-    options.cpu_quota = whole("--cpu-quota", text, 1000, 1 << 53)
-
-
-def cpu_shares(options: RunOptions, text: str) -> None:
-    """--cpu-shares: 2 to 262,144."""
-    options.cpu_shares = whole("--cpu-shares", text, 2, 262144)
-
-
-def cpuset_cpus(options: RunOptions, text: str) -> None:
-    """--cpuset-cpus: a list as in cpuset(7)."""
-    options.cpuset_cpus = _cpu_list("--cpuset-cpus", text)
-
-
-def cpuset_mems(options: RunOptions, text: str) -> None:
-    """--cpuset-mems."""
-    options.cpuset_mems = _cpu_list("--cpuset-mems", text)
-
-
-def _cpu_list(flag: str, text: str) -> str:
-    for part in text.split(","):
-        first, separator, last = part.partition("-")
-        low = whole(flag, first, 0, 65535, shown=text)
-        if separator and whole(flag, last, 0, 65535, shown=text) < low:
-            raise refuse(flag, text, "a range that ends before it begins")
-    return text
-
-
-def pids_limit(options: RunOptions, text: str) -> None:
-    """--pids-limit: a number, -1 for none (as Docker, 0 too means none)."""
-    options.pids_limit = UNLIMITED if text in ("-1", "0") else whole("--pids-limit", text, 1, 4_194_304)
 
 
 def oom_score_adj(options: RunOptions, text: str) -> None:
@@ -477,6 +413,7 @@ def entrypoint(options: RunOptions, text: str) -> None:
 
 # Every flag that takes a value, by its long name without dashes: parser(options, text).
 PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
+    **parse_limits.PARSERS,
     "add-host": add_host,
     "annotation": annotation,
     "attach": attach,
@@ -484,12 +421,6 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "cap-drop": cap_drop,
     "cgroupns": cgroupns,
     "cidfile": _text("cidfile"),
-    "cpu-period": cpu_period,
-    "cpu-quota": cpu_quota,
-    "cpu-shares": cpu_shares,
-    "cpus": cpus,
-    "cpuset-cpus": cpuset_cpus,
-    "cpuset-mems": cpuset_mems,
     "detach-keys": set_detach_keys,
     "device": device,
     "dns": dns,
@@ -509,15 +440,11 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "label-file": _append("label_files"),
     "log-driver": log_driver,
     "log-opt": log_option,
-    "memory": memory,
-    "memory-reservation": memory_reservation,
-    "memory-swap": memory_swap,
     "mount": mount,
     "name": name,
     "network": network,
     "oom-score-adj": oom_score_adj,
     "pid": pid,
-    "pids-limit": pids_limit,
     "platform": _text("platform"),
     "publish": publish,
     "pull": pull,
@@ -547,6 +474,7 @@ SWITCHES = {
     "explain": "explain",
     "init": "init",
     "interactive": "interactive",
+    "oom-kill-disable": "oom_kill_disable",
     "privileged": "privileged",
     "quiet": "quiet",
     "read-only": "read_only",

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from estiba.errors import FailedPrecondition, InvalidArgument, NoCommand, PermissionDenied
 from estiba.oci.user import is_id, parse_user
-from estiba.runtime import capabilities, mounts
-from estiba.runtime.parse_options import RLIMITS, UNLIMITED, signal_number
+from estiba.runtime import capabilities, limits, mounts
+from estiba.runtime.parse_limits import UNLIMITED
+from estiba.runtime.parse_options import RLIMITS, signal_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ SECCOMP = "org.estiba.seccomp"
 NESTED = "org.estiba.nested-user-namespaces"
 STOP_SIGNAL = "org.opencontainers.image.stopSignal"  # image-spec, conversion.md
 
-PIDS_LIMIT = 2048
 _NOFILE = (1024, 524288)
 _MEMLOCK = 8 * 1024 * 1024
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -66,14 +66,6 @@ def _check(options: RunOptions, facts: HostFacts) -> None:
         raise PermissionDenied("cannot use --userns host: only root can run a container without a user namespace")
     if options.ipc == "host" and options.shm_size is not None:
         raise InvalidArgument("cannot use --shm-size: --ipc host shares the host's /dev/shm")
-    if options.nano_cpus is not None and (options.cpu_quota is not None or options.cpu_period is not None):
-        raise InvalidArgument("cannot use --cpus: --cpu-quota or --cpu-period says the same")
-    if options.nano_cpus is not None and options.nano_cpus > facts.cpus * 10**9:
-        raise InvalidArgument(f"cannot use --cpus: this machine lets the caller use {facts.cpus} processors")
-    if options.memory_swap not in (None, UNLIMITED) and options.memory_swap < (options.memory or 0):
-        raise InvalidArgument("cannot use --memory-swap: it counts memory and swap together, so it is at least --memory")
-    if options.memory_swap is not None and options.memory is None:
-        raise InvalidArgument("cannot use --memory-swap: --memory is not given")
 
 
 # --- process -----------------------------------------------------------------------------------------------------------
@@ -142,7 +134,7 @@ def _user(config: ImageConfig, options: RunOptions) -> Spec:
 
 def _rlimits(options: RunOptions, facts: HostFacts) -> list[Spec]:
     wanted: dict[str, tuple[int, int]] = {"core": (0, 0), "nofile": _NOFILE, "memlock": (_MEMLOCK, _MEMLOCK)}
-    pids = _pids(options)
+    pids = limits.pids(options)
     if pids != UNLIMITED:
         wanted["nproc"] = (pids, pids)
     chosen = {name: tuple(_lesser(value, facts.rlimits[RLIMITS[name]]) for value in pair) for name, pair in wanted.items()}
@@ -161,12 +153,6 @@ def _rlimits(options: RunOptions, facts: HostFacts) -> list[Spec]:
 
 def _lesser(value: int, hard: int) -> int:
     return value if hard == UNLIMITED else min(value, hard)
-
-
-def _pids(options: RunOptions) -> int:
-    if options.pids_limit is not None:
-        return options.pids_limit
-    return UNLIMITED if options.privileged else PIDS_LIMIT
 
 
 # --- mounts ------------------------------------------------------------------------------------------------------------
@@ -188,7 +174,7 @@ def _mounts(options: RunOptions, facts: HostFacts) -> list[Spec]:
 def _linux(options: RunOptions, facts: HostFacts) -> Spec:
     linux: Spec = {
         "namespaces": [{"type": kind} for kind in namespaces(options)],
-        "resources": _resources(options, facts),
+        "resources": limits.resources(options, facts),
         "sysctl": _sysctls(options, facts),
         "rootfsPropagation": "rslave",
     }
@@ -223,49 +209,6 @@ def mappings(maps: IdMaps) -> Spec:
 def _mappings(lines: tuple[str, ...]) -> list[Spec]:
     rows = [line.split(" ") for line in lines]
     return [{"containerID": int(inside), "hostID": int(outside), "size": int(count)} for inside, outside, count in rows]
-
-
-def _resources(options: RunOptions, facts: HostFacts) -> Spec:
-    resources: Spec = {}
-    memory = {"limit": options.memory, "swap": _swap(options, facts), "reservation": options.memory_reservation}
-    cpu = {
-        "shares": options.cpu_shares,
-        "quota": options.cpu_quota,
-        "period": options.cpu_period,
-        "cpus": options.cpuset_cpus,
-        "mems": options.cpuset_mems,
-    }
-    if options.nano_cpus is not None:
-        cpu |= {"period": 100000, "quota": options.nano_cpus // 10000}
-    for name, section in (("memory", memory), ("cpu", cpu)):
-        given = {key: value for key, value in section.items() if value is not None}
-        if given:
-            resources[name] = given
-    limit = _pids(options)
-    if options.pids_limit is not None or (limit != UNLIMITED and facts.cgroups.available("pids")):
-        resources["pids"] = {"limit": limit}
-    rules = _device_rules(options)
-    if rules:
-        resources["devices"] = rules
-    return resources
-
-
-def _swap(options: RunOptions, facts: HostFacts) -> int | None:
-    """As Docker: without --memory-swap a container may swap as much again as its memory, where swap is counted at all."""
-    if options.memory is None or options.memory_swap is not None:
-        return options.memory_swap
-    return options.memory * 2 if facts.cgroups.unified else None
-
-
-def _device_rules(options: RunOptions) -> list[Spec]:
-    """Returns rules only where a device is less than ``rwm``; what may be opened at all is a matter of which nodes are there."""
-    narrowed = [(device.source, missing) for device in options.devices if (missing := _missing(device.permissions))]
-    return [{"allow": False, "path": source, "access": missing} for source, missing in narrowed]
-
-
-def _missing(permissions: str) -> str:
-    # Without m nothing changes: mknod(2) of a device is refused in a user namespace anyway.
-    return "".join(letter for letter in "rw" if letter not in permissions)
 
 
 def _sysctls(options: RunOptions, facts: HostFacts) -> dict[str, str]:
