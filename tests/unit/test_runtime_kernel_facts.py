@@ -150,6 +150,8 @@ def record(tmp_path: Path, settings: Settings, *, creator: str = "", remove: boo
     made = records.Record("c", str(folder))
     made.creator, made.remove, made.trash, made.name = creator, remove, str(tmp_path / "trash"), str(tmp_path / "names" / "n")
     os.symlink("c", made.name)
+    if remove:
+        os.symlink("n", folder / "name")  # it goes with its run (engine/names.py)
     made.slot = 3
     made.write(settings)
     assert records.ranges(settings).take(3, "c")
