@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -19,6 +20,7 @@
 
 static struct link channel;
 static struct guest_session sessions[MAX_SESSIONS];
+static pid_t console; /* of a machine without a host, else 0 */
 
 static void flush(void)
 {
@@ -30,6 +32,8 @@ static void flush(void)
 
 static _Noreturn void rest(void)
 {
+    if (console > 0)
+        guest_switch_off();
     for (;;)
         pause(); /* PID 1 must not end; the host ends the machine */
 }
@@ -100,7 +104,7 @@ static void turn(void)
 void guest_main(void)
 {
     struct message ready = {.type = MESSAGE_READY, .number = PROTOCOL_VERSION};
-    size_t plan_size, entropy_size;
+    size_t plan_size, entropy_size, alone_size;
 
     channel.fd = -1;
     set_failure_sink(report);
@@ -110,10 +114,14 @@ void guest_main(void)
     raise_limits();
     guest_load_modules();
     char *plan = guest_take_file(GUEST_PLAN, &plan_size), *entropy = guest_take_file(GUEST_ENTROPY, &entropy_size);
+    char *alone = guest_take_file(GUEST_ALONE, &alone_size);
     guest_make_tree();
     if (entropy != NULL)
         guest_add_entropy(entropy, entropy_size);
-    channel.fd = guest_open_channel(&ready.offset);
+    if (alone != NULL)
+        console = guest_alone(alone, &channel.fd);
+    else
+        channel.fd = guest_open_channel(&ready.offset);
     for (unsigned i = 0; i < MAX_SESSIONS; i++)
         guest_session_reset(&sessions[i], i);
     link_put(&channel, 0, &ready, NULL, 0);
@@ -123,6 +131,8 @@ void guest_main(void)
     while (sessions[0].phase != EXITED || sessions[0].keeper >= 0)
         turn();
     flush();
+    while (console > 0 && waitpid(console, NULL, 0) < 0 && errno == EINTR)
+        ;
     kill(-1, SIGKILL);
     guest_sync();
     link_tell(&channel, 0, MESSAGE_SYNCED, 0);

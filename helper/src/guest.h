@@ -1,4 +1,4 @@
-/* PID 1 of a guest: guest.c (the loop), guest_session.c (its programs), guest_boot.c (its tree and its channel). */
+/* PID 1 of a guest: guest.c (the loop), guest_session.c (its programs), guest_boot.c (its tree and its channel), guest_disk.c, guest_alone.c. */
 #ifndef ESTIBA_GUEST_H
 #define ESTIBA_GUEST_H
 
@@ -36,6 +36,8 @@ void guest_make_tree(void);
 int guest_open_channel(uint64_t *window);
 /* The operations of side `guest`, in order. */
 void guest_prepare(struct plan *plan);
+/* guest_disk.c: the device of a partition by its name, as mount(8)'s PARTLABEL=; waited for: disks are found while a kernel boots. */
+const char *guest_partition(const char *name);
 /* Everything that was written is on the disks. */
 void guest_sync(void);
 
@@ -43,6 +45,12 @@ void guest_sync(void);
 char *guest_take_file(const char *path, size_t *size);
 /* guest_boot.c: the host's random numbers go into the guest's. */
 void guest_add_entropy(const char *data, size_t size);
+
+/* guest_alone.c: the end of the channel for a machine without a host, whose other end is the console; `words` are the file GUEST_ALONE. The
+ * process that is returned ends when the program did and all it wrote was shown. */
+pid_t guest_alone(const char *words, int *channel);
+/* guest_alone.c: writes the disks and switches the machine off. */
+void guest_switch_off(void);
 
 /* guest_session.c */
 void guest_session_reset(struct guest_session *self, uint32_t number);

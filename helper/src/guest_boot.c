@@ -56,7 +56,8 @@ void guest_load_modules(void)
         autoclose fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
             return;
-        if (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST)
+        /* ENODEV: there is no such hardware. ENOENT: a symbol of a module that found none. What is needed is missed when it is mounted. */
+        if (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST && errno != ENODEV && errno != ENOENT)
             fail(LAUNCH, "machine", errno, NULL, "module %u of the guest's kernel", i);
         unlink(path);
     }
@@ -124,7 +125,7 @@ char *guest_take_file(const char *path, size_t *size)
         return NULL;
     if (fstat(fd, &status) != 0)
         fail(LAUNCH, "machine", errno, NULL, "%s", path);
-    char *data = allocate((size_t)status.st_size);
+    char *data = allocate((size_t)status.st_size + 1);
     if (read_all(fd, data, (size_t)status.st_size) != status.st_size || unlink(path) != 0)
         fail(LAUNCH, "machine", errno, NULL, "%s", path);
     *size = (size_t)status.st_size;
@@ -179,6 +180,8 @@ static void op_guest_mount(const struct op *op)
     char part[32];
 
     make_folders(target, 0755);
+    if (strncmp(source, "PARTLABEL=", 10) == 0)
+        source = guest_partition(source + 10);
     if (offset > 0) { /* not erofs's own `fsoffset`: two parts of one device would be taken for one file system */
         attach_part(source, offset, part);
         source = part;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,16 @@ def uml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_bytes(lzma.decompress(UML.read_bytes()))
     path.chmod(0o755)
     return path
+
+
+@pytest.fixture(scope="session")
+def kernel_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian's kernel for clouds, which a firmware boots, from the package manager."""
+    folder = tmp_path_factory.mktemp("package")
+    depends = subprocess.run(["apt-cache", "depends", "linux-image-cloud-amd64"], capture_output=True, text=True, check=False).stdout
+    name = next((word for word in depends.split()[1:] if word.startswith("linux-image-")), "")
+    subprocess.run(["apt-get", "-q", "download", name], cwd=folder, capture_output=True, check=False)
+    found = list(folder.glob("*.deb"))
+    if not found:
+        pytest.skip("needs the package linux-image-cloud-amd64")
+    return found[0]

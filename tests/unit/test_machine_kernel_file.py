@@ -13,8 +13,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estiba.engine.debian_package import is_package, user_mode_linux
-from estiba.engine.kernel_modules import wanted_modules
+from estiba.engine.debian_package import is_package, kernel
+from estiba.engine.kernel_modules import in_order, module_name, needs_of
 from estiba.errors import DataLoss, EstibaError, InvalidArgument, NotImplemented
 from estiba.machine import kernel_file
 from tests.support.tars import END, member
@@ -100,34 +100,57 @@ def package(*members: tuple[bytes, bytes]) -> bytes:
     return data
 
 
-FOLDER = b"./usr/lib/uml/modules/6.1.2-test/"
-FILES = (
-    member(b"./usr/bin/linux.uml", UML)
-    + member(FOLDER + b"modules.dep", b"kernel/a/overlay.ko: kernel/b/second.ko kernel/b/first-one.ko\nkernel/c/other.ko:\nkernel/b/second.ko:\n")
-    + b"".join(member(FOLDER + b"kernel/" + name, name) for name in (b"a/overlay.ko", b"b/second.ko", b"b/first-one.ko", b"c/other.ko"))
-    + END
-)
+def module(name: bytes, *fields: bytes) -> bytes:
+    return b"\x7fELF " + name + b"".join(b"\0" + field + b"\0" for field in fields)
+
+
+MODULES = {
+    b"overlay": module(b"overlay", b"depends=second"),
+    b"second": module(b"second", b"depends=first-one,", b"softdep=pre: gone"),
+    b"first-one": module(b"first-one", b"depends="),
+    b"other": module(b"other", b"depends="),
+    b"ahci": module(b"ahci", b"depends=libata,second"),
+    b"libata": module(b"libata", b"depends="),
+}
+FILES = b"".join(member(b"./lib/modules/6.1.2-test/kernel/" + name + b".ko", content) for name, content in MODULES.items())
 
 
 def test_package_of_user_mode_linux() -> None:
-    data = package((b"control.tar.xz", b"x"), (b"data.tar.xz", lzma.compress(FILES)))
+    data = package((b"control.tar.xz", b"x"), (b"data.tar.xz", lzma.compress(member(b"./usr/bin/linux.uml", UML) + FILES + END)))
     assert is_package(data)
     assert not is_package(UML)
-    program, modules = user_mode_linux(data, "a package")
-    assert program == UML
-    assert modules == [("first_one", b"b/first-one.ko"), ("second", b"b/second.ko"), ("overlay", b"a/overlay.ko")]
+    found = kernel(data, "a package")
+    assert (found.kind, found.data) == ("uml", UML)
+    assert found.modules == [("first_one", MODULES[b"first-one"]), ("second", MODULES[b"second"]), ("overlay", MODULES[b"overlay"])]
+    assert found.drivers == []
+
+
+@pytest.mark.parametrize(
+    ("name", "compress"), [(b"data.tar.xz", lzma.compress), (b"data.tar.zst", zstandard.ZstdCompressor().compress), (b"data.tar", bytes)]
+)
+def test_package_of_a_kernel(name: bytes, compress: Callable[[bytes], bytes]) -> None:
+    compressed = member(b"./lib/modules/x/nvme.ko.xz", lzma.compress(module(b"nvme")))
+    found = kernel(package((name, compress(member(b"./boot/vmlinuz-6.1.2-test", BZIMAGE) + compressed + FILES + END))), "a package")
+    assert (found.kind, found.data) == ("bzimage", BZIMAGE)
+    assert [name for name, _ in found.modules] == ["first_one", "second", "overlay"]
+    assert found.drivers == [("libata", MODULES[b"libata"]), ("ahci", MODULES[b"ahci"]), ("nvme", module(b"nvme"))]
 
 
 def test_packages_that_will_not_do() -> None:
     whole = package((b"data.tar.gz", gzip.compress(member(b"./usr/bin/true", b"x") + END)))
-    with pytest.raises(InvalidArgument, match="holds no User-Mode Linux"):
-        user_mode_linux(whole, "a package")
+    with pytest.raises(InvalidArgument, match="holds no kernel"):
+        kernel(whole, "a package")
+    with pytest.raises(InvalidArgument, match="holds no files"):
+        kernel(package((b"control.tar.xz", b"x")), "a package")
     with pytest.raises(DataLoss, match="cut short"):
-        user_mode_linux(whole[:-20], "a package")
+        kernel(whole[:-20], "a package")
     with pytest.raises(DataLoss, match="damaged"):
-        user_mode_linux(whole[:72] + b"x" * 70 + whole[142:], "a package")
+        kernel(whole[:72] + b"x" * 70 + whole[142:], "a package")
+    with pytest.raises(DataLoss, match="its compression is damaged"):
+        kernel(package((b"data.tar.xz", lzma.compress(FILES)[:-30])), "a package")
 
 
-def test_modules_that_are_built_in_are_not_asked_for() -> None:
-    assert wanted_modules("kernel/x.ko:\n", lambda path: b"content") == []
-    assert wanted_modules("fs/overlay.ko: fs/gone.ko\n", {"fs/overlay.ko": b"o"}.get) == [("overlay", b"o")]
+def test_modules_that_need_each_other_are_named_once() -> None:
+    assert in_order(["a", "b"], {"a": ["b"], "b": ["a"]}.__getitem__) == ["b", "a"]
+    assert needs_of(module(b"x", b"alias=y", b"depends=a,b-c", b"softdep=pre: d e")) == ["a", "b_c", "d", "e"]
+    assert [module_name(path) for path in ("a/b-c.ko", "b.ko.zst", "modules.dep", "x.koala")] == ["b_c", "b", "", ""]

@@ -17,7 +17,7 @@ OVERVIEW = {
     "Layers": ("image tree", "image stack", "image from-host", "image prune"),
     "Registries": ("login", "logout"),
     "Store": ("system df", "system check", "system prune"),
-    "Kernels": ("kernel import", "kernel build", "kernel ls", "kernel rm"),
+    "Machines": ("image to-disk", "kernel import", "kernel build", "kernel ls", "kernel rm"),
     "This machine": ("doctor", "info", "compare", "version", "completion"),
 }
 _MOST_USED = ("run", "images", "pull", "rmi")

@@ -102,6 +102,7 @@ VERBS: dict[str, str | dict[str, str]] = {
         "tree": "tree",
         "stack": "stack",
         "from-host": "from_host",
+        "to-disk": "to_disk",
     },
     "kernel": {
         "import": "kernel_import",

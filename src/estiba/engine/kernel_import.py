@@ -10,7 +10,7 @@ from estiba.engine import debian_package
 from estiba.engine.from_host import layer_tar
 from estiba.engine.host_files import HostEntry, HostFiles
 from estiba.engine.kernel_modules import installed_modules
-from estiba.engine.kernels import FOLDER, KIND, MODULES, RELEASE, REPOSITORY
+from estiba.engine.kernels import DRIVERS, FOLDER, KIND, MODULES, RELEASE, REPOSITORY
 from estiba.engine.new_image import add_image, add_layer, encode, new_config, new_name
 from estiba.engine.units import format_time
 from estiba.errors import InvalidArgument, NotFound, PermissionDenied
@@ -29,7 +29,8 @@ _FOLDERS = ("/boot", "/boot/modules", "/dev", "/proc", "/run", "/tmp")  # noqa: 
 def import_kernel(store: Store, settings: Settings, path: str, name: str | None = None) -> Image:
     """Makes an image of the kernel at `path`, under `name` or under the one that its kind and release give it.
 
-    `path` is a User-Mode Linux program, vmlinux, bzImage or arm64's Image, plain or compressed, or a Debian package of User-Mode Linux.
+    `path` is a User-Mode Linux program, vmlinux, bzImage or arm64's Image, plain or compressed, or a Debian package of one
+    (linux-image-*, user-mode-linux).
     Raises NotFound, PermissionDenied, InvalidArgument when it is no kernel, DataLoss when it is damaged, NotImplemented.
     """
     kernel = read_kernel(path)
@@ -49,10 +50,7 @@ def read_kernel(path: str) -> KernelFile:
     except OSError as error:
         raise PermissionDenied(f"cannot read kernel {path}: {(error.strerror or 'it cannot be opened').lower()}") from None
     if debian_package.is_package(data):
-        program, modules = debian_package.user_mode_linux(data, path)
-        kernel = kernel_file.inspect(program, path)
-        kernel.modules = modules
-        return kernel
+        return debian_package.kernel(data, path)
     kernel = kernel_file.inspect(data, path)
     if kernel.kind == kernel_file.UML:
         kernel.modules = installed_modules(kernel.release)
@@ -66,15 +64,20 @@ def add_kernel(store: Store, settings: Settings, kernel: KernelFile, path: str, 
         entries |= _libraries(kernel, path)
     target = f"{FOLDER}/{_NAMES[kernel.kind]}"
     entries[target] = HostEntry("file", 0o755, content=kernel.data)
-    modules = [f"{FOLDER}/modules/{name}.ko" for name, _ in kernel.modules]
-    entries |= {name: HostEntry("file", 0o644, content=content) for name, (_, content) in zip(modules, kernel.modules, strict=True)}
+    modules, drivers = ([_module_path(name) for name, _ in each] for each in (kernel.modules, kernel.drivers))
+    entries |= {_module_path(name): HostEntry("file", 0o644, content=content) for name, content in (*kernel.modules, *kernel.drivers)}
     with store.using():
         layer = add_layer(store, settings, layer_tar(entries, 0))
         moment = format_time(datetime.now(UTC))
-        process = {"Entrypoint": [target], "Labels": {KIND: kernel.kind, RELEASE: kernel.release, MODULES: " ".join(modules)}}
+        labels = {KIND: kernel.kind, RELEASE: kernel.release, MODULES: " ".join(modules), DRIVERS: " ".join(drivers)}
+        process = {"Entrypoint": [target], "Labels": labels}
         document = new_config(parse_platform(f"linux/{kernel.architecture}"), moment, [layer], process)
         document["history"] = [{"created": moment, "created_by": f"estiba kernel import {os.path.basename(path)}"}]
         return add_image(store, encode(document), [layer], reference)
+
+
+def _module_path(name: str) -> str:
+    return f"{FOLDER}/modules/{name}.ko"
 
 
 def _libraries(kernel: KernelFile, path: str) -> dict[str, HostEntry]:

@@ -1,48 +1,68 @@
-"""The modules that a guest cannot do without where its kernel has them as modules: file systems, and parts of disks."""
+"""The modules that a guest loads where its kernel has them as modules: file systems, its disks, the channel to the host."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
-#: Names in modules.dep (depmod(8)), without folder and suffix.
-WANTED = ("overlay", "erofs", "loop")
+from estiba.machine.kernel_file import decompressed
+
+#: What every guest needs, and what it needs beside that on hardware: that of a cloud or of a machine whose every part is emulated.
+#: Names as of modprobe(8), in the order in which they are loaded; what is not there is built in, or for another processor.
+GUEST = (
+    "crc32c_generic", "crc32c_intel", "overlay", "erofs", "loop", "ext4", "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console",
+    "9pnet_virtio", "9p",
+)  # fmt: skip
+HARDWARE = (
+    "ahci", "ata_piix", "nvme", "sd_mod", "virtio_scsi", "hv_storvsc", "xen_blkfront", "vmw_pvscsi", "virtio_net", "e1000", "e1000e", "ena",
+    "hv_netvsc", "xen_netfront", "vmxnet3", "virtio_rng", "button", "evdev",
+)  # fmt: skip
 #: Where Debian's package user-mode-linux has its modules.
 FOLDER = "/usr/lib/uml/modules"
 
 Module = tuple[str, bytes]
 
+_NEEDS = re.compile(rb"\0(?:depends=|softdep=pre: )([^\0]*)\0")
 
-def wanted_modules(listing: str, read: Callable[[str], bytes | None]) -> list[Module]:
-    """Returns the wanted modules and what they need, as (name, content) in the order in which they must be loaded.
 
-    `listing` is the text of modules.dep: lines ``module: dependencies``; `read` gives a module's content, None where it is not there. What
-    the listing does not name is built in.
-    """
-    needs = {path: rest.split() for path, _, rest in (line.partition(":") for line in listing.splitlines())}
+def in_order(wanted: Iterable[str], needs: Callable[[str], Iterable[str]]) -> list[str]:
+    """The names of `wanted` and of what they need, each behind what it needs; `needs` tells that of one module."""
     order: list[str] = []
-    for path, needed in needs.items():
-        if _name(path) in WANTED:
-            # depmod lists what a module needs so that the last one is loaded first.
-            order += [each for each in (*reversed(needed), path) if each not in order]
-    found = [(_name(path), read(path)) for path in order]
-    return [(name, content) for name, content in found if content is not None]
+
+    def add(name: str, above: tuple[str, ...]) -> None:
+        if name in order or name in above:
+            return
+        for other in needs(name):
+            add(other, (*above, name))
+        order.append(name)
+
+    for name in wanted:
+        add(name, ())
+    return order
+
+
+def needs_of(content: bytes) -> list[str]:
+    """What a module says that it needs (the section .modinfo)."""
+    words = (word for found in _NEEDS.findall(content) for word in re.split(r"[, ]+", found.decode("ascii", "replace")))
+    return [word.replace("-", "_") for word in words if word]
+
+
+def module_name(path: str) -> str:
+    """The name of the module in the file at `path`, empty where it is none."""
+    stem, suffix, rest = os.path.basename(path).partition(".ko")
+    return stem.replace("-", "_") if suffix and rest in ("", ".xz", ".gz", ".zst") else ""
 
 
 def installed_modules(release: str) -> list[Module]:
     """The modules of a User-Mode Linux that a package installed, by its release; none where there are none."""
-    folder = f"{FOLDER}/{release}"
-    listing = _read(f"{folder}/modules.dep")
-    return wanted_modules(listing.decode("utf-8", "replace"), lambda path: _read(f"{folder}/{path}")) if listing else []
+    paths: dict[str, str] = {}
+    for folder, _, names in os.walk(f"{FOLDER}/{release}"):
+        paths |= {module_name(name): f"{folder}/{name}" for name in names if module_name(name)}
+    order = in_order(GUEST, lambda name: needs_of(_read(paths[name])) if name in paths else ())
+    return [(name, _read(paths[name])) for name in order if name in paths]
 
 
-def _name(path: str) -> str:
-    return os.path.basename(path).partition(".")[0].replace("-", "_")
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return decompressed(file.read(), path)

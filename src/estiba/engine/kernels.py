@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: The repository of kernels that were imported without a name of their own.
 REPOSITORY = "localhost/kernel"
 #: Labels of a kernel's image, and the folder of its layer that holds the kernel.
-KIND, RELEASE, MODULES = "kernel.kind", "kernel.release", "kernel.modules"
+KIND, RELEASE, MODULES, DRIVERS = "kernel.kind", "kernel.release", "kernel.modules", "kernel.drivers"
 FOLDER = "/boot"
 #: What each rung runs.
 RUNGS = {"para": ("uml",), "partial": ("vmlinux", "bzimage"), "full": ("vmlinux", "bzimage", "image")}
@@ -33,19 +33,22 @@ _HINT = "estiba kernel import FILE makes a kernel's image; --kernel FILE uses on
 
 
 class Kernel:
-    """A kernel of the store: its `layer`, where it is in it (`path`), the `modules` in it that a guest loads, in their order, its `kind`,
-    `release` and `architecture`.
+    """A kernel of the store: its `layer`, where it is in it (`path`), the `modules` in it that every guest loads, in their order, and the
+    `drivers` that one on hardware loads after them, its `kind`, `release` and `architecture`.
     """
 
-    __slots__ = ("architecture", "kind", "layer", "modules", "path", "release")
+    __slots__ = ("architecture", "drivers", "kind", "layer", "modules", "path", "release")
 
-    def __init__(self, layer: DiffID, path: str, kind: str, release: str, architecture: str, modules: list[str]) -> None:
+    def __init__(
+        self, layer: DiffID, path: str, kind: str, release: str, architecture: str, modules: list[str], drivers: list[str]
+    ) -> None:
         self.layer = layer
         self.path = path
         self.kind = kind
         self.release = release
         self.architecture = architecture
         self.modules = modules
+        self.drivers = drivers
 
     def state(self) -> dict[str, object]:
         """The kernel as state.json has it: a container starts again on the one that it was created on."""
@@ -55,8 +58,8 @@ class Kernel:
 def of_state(state: dict[str, object], what: str) -> Kernel:
     """The kernel of a container that was created before. Raises DataLoss."""
     path, kind, release, architecture = (get_str(state, name, what) for name in ("path", "kind", "release", "architecture"))
-    modules = get_str_list(state, "modules", what)
-    return Kernel(parse_diff_id(get_str(state, "layer", what)), path, kind, release, architecture, modules)
+    modules, drivers = get_str_list(state, "modules", what), get_str_list(state, "drivers", what, [])
+    return Kernel(parse_diff_id(get_str(state, "layer", what)), path, kind, release, architecture, modules, drivers)
 
 
 def choose(store: Store, settings: Settings, name: str | None, rung: str) -> Kernel:
@@ -89,8 +92,8 @@ def of_image(image: Image, name: str) -> Kernel:
     if KIND not in config.labels or len(config.diff_ids) != 1 or len(config.entrypoint) != 1:
         raise InvalidArgument(f"cannot use {name} as a kernel: it is an image without one", hint=_HINT)
     labels = config.labels
-    modules = labels.get(MODULES, "").split()
-    return Kernel(config.diff_ids[0], config.entrypoint[0], labels[KIND], labels.get(RELEASE, ""), config.architecture, modules)
+    modules, drivers = (labels.get(name, "").split() for name in (MODULES, DRIVERS))
+    return Kernel(config.diff_ids[0], config.entrypoint[0], labels[KIND], labels.get(RELEASE, ""), config.architecture, modules, drivers)
 
 
 def rungs_of(kernel: Kernel) -> list[str]:

@@ -94,7 +94,7 @@ class Launching:
         self.bindings = Bindings(self.facts.maps)
         self.bindings.lowers = lowers
         self.profile = self._read_profile()
-        self.bindings.seccomp = _filter(self.options, self.profile, self.spec, architecture)
+        self.bindings.seccomp = filter_of(self.options, self.profile, self.spec, architecture)
         self.binder = self._binder()
         if self.machine is None and architecture != host_platform().architecture:
             from estiba.engine import foreign
@@ -220,7 +220,8 @@ def unique(layers: list[DiffID]) -> list[DiffID]:
     return unique_layers(layers)
 
 
-def _filter(options: RunOptions, profile: bytes | None, spec: dict[str, Any], architecture: str) -> bytes | None:
+def filter_of(options: RunOptions, profile: bytes | None, spec: dict[str, Any], architecture: str) -> bytes | None:
+    """The system-call filter of a container, None where it has none; `profile` is the caller's. Raises InvalidArgument, DataLoss."""
     if options.privileged or options.seccomp == "unconfined":
         return None
     from estiba.runtime import capabilities, seccomp_default

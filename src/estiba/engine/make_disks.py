@@ -47,10 +47,15 @@ def _append(target: int, path: str) -> None:
 
 def make_top_template(store: Store, path: str, *, durable: bool) -> None:
     """Makes the empty file system that each container on a kernel of its own gets a copy of. Raises FailedPrecondition."""
-    # Every feature by name: what a newer mke2fs adds by itself Linux 6.1 might not mount. Without room to grow an empty one has 340 kB.
-    features = f"none,{'has_journal,' if durable else ''}{_FEATURES}"
     with Ingest(store, path) as file:
         os.truncate(file.descriptor, TOP_SIZE)
-        options = ("-E", "lazy_itable_init=1,nodiscard", "-m0")
-        tools.run("make a disk for a machine", "mke2fs", "e2fsprogs", "-q", "-F", "-t", "ext4", "-O", features, *options, file.path)
+        make_top_at(file.path, 0, TOP_SIZE, durable=durable)
         file.publish(path)
+
+
+def make_top_at(path: str, begin: int, size: int, *, durable: bool = True) -> None:
+    """Makes the file system of a container's changes in the file at `path`, `size` bytes from `begin`. Raises FailedPrecondition."""
+    # Every feature by name: what a newer mke2fs adds by itself Linux 6.1 might not mount. Without room to grow an empty one has 340 kB.
+    features = f"none,{'has_journal,' if durable else ''}{_FEATURES}"
+    options = ("-q", "-F", "-t", "ext4", "-O", features, "-E", f"lazy_itable_init=1,nodiscard,offset={begin}", "-m0")
+    tools.run("make a disk for a machine", "mke2fs", "e2fsprogs", *options, path, f"{size >> 10}k")

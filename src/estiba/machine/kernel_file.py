@@ -19,11 +19,11 @@ _PT_LOAD = 1
 
 
 class KernelFile:
-    """A kernel: `kind`, `architecture` (OCI's name), `release` (uname -r, empty where the file does not say it), its `data`, and
-    the `modules` that a guest loads, (name, content) in their order.
+    """A kernel: `kind`, `architecture` (OCI's name), `release` (uname -r, empty where the file does not say it), its `data`, the
+    `modules` that every guest loads, (name, content) in their order, and the `drivers`, which one on hardware loads after them.
     """
 
-    __slots__ = ("architecture", "data", "kind", "modules", "release")
+    __slots__ = ("architecture", "data", "drivers", "kind", "modules", "release")
 
     def __init__(self, kind: str, architecture: str, release: str, data: bytes) -> None:
         self.kind = kind
@@ -31,6 +31,7 @@ class KernelFile:
         self.release = release
         self.data = data
         self.modules: list[tuple[str, bytes]] = []
+        self.drivers: list[tuple[str, bytes]] = []
 
 
 def inspect(data: bytes, what: str) -> KernelFile:
