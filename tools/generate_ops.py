@@ -126,7 +126,10 @@ def python_source(version: int, ops: list[Op]) -> str:
         types = "".join(kind for _, kind in op["args"])
         names = "".join(f'"{name}", ' for name, _ in op["args"]).rstrip()
         names = names if len(op["args"]) == 1 else names.rstrip(",")
-        lines.append(f'    {op["code"]}: ("{op["name"]}", "{op["side"]}", "{types}", ({names})),')
+        line = f'    {op["code"]}: ("{op["name"]}", "{op["side"]}", "{types}", ({names})),'
+        if len(line) > 130:
+            line = f'    {op["code"]}: (\n        "{op["name"]}", "{op["side"]}", "{types}",\n        ({names}),\n    ),'
+        lines.append(line)
     lines += ["}", "", "NAMES: dict[int, str] = {code: entry[0] for code, entry in SCHEMA.items()}"]
     for op in ops:
         parameters = ", ".join(f"{python_name(name)}: {PYTHON_TYPES[kind]}" for name, kind in op["args"])

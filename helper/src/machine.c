@@ -102,8 +102,7 @@ static _Noreturn void run_monitor(const struct op *op, int channel, int console)
     sigset_t none;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    /* User-Mode Linux keeps what lies behind its heap for itself: at a random place that is up to 32 MB of the guest's memory. */
-    personality(ADDR_NO_RANDOMIZE);
+    personality(op->args.machine.personality.u);
     setsid(); /* what the terminal says is for the program */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

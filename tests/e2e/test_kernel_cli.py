@@ -218,11 +218,12 @@ def test_doctor_runs_a_container_on_the_kernel(estiba: Command, uml: Path, tmp_p
     assert "kernel import" in str(found["remedy"])
 
 
-def test_doctor_without_a_kernel(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rung", "monitor"), [("para", "User-Mode Linux"), ("partial", "QEMU")])
+def test_doctor_without_a_kernel(rung: str, monitor: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_doctor, "PROGRAMS", ())
-    found = machine_doctor.para(load(environ=environment))
+    found = machine_doctor.machine(load(environ=environment), rung)
     assert found.works is False
-    assert "there is no User-Mode Linux kernel" in found.reason
+    assert f"there is no kernel for {monitor}" in found.reason
     assert "kernel import" in found.remedy
 
 

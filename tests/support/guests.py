@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from estiba.machine import uml
+from estiba.machine.parts import Parts
 from estiba.plan.encode import encode
 from estiba.plan.helper import helper_path
 
@@ -60,7 +61,7 @@ class Guest:
         archive.write_bytes(b"".join(member(*file) for file in files) + member("TRAILER!!!", 0))
         self.channel, theirs = socket.socketpair()
         self.channel.settimeout(PATIENCE_SECONDS)
-        words = uml.arguments(str(kernel), 128 << 20, disks)
+        words = uml.arguments(Parts(str(kernel), 128 << 20, disks))
         changed = {"ssl0=": f"ssl0=fd:{theirs.fileno()},fd:{theirs.fileno()}", "uml_dir=": f"uml_dir={folder}/uml/"}
         changed |= {"initrd=": f"initrd={archive}", "hostfs=": f"hostfs={folder}/none"}
         words = [next((new for start, new in changed.items() if word.startswith(start)), word) for word in words]

@@ -10,17 +10,28 @@ import pytest
 
 KERNELS = Path(__file__).resolve().parents[3] / "shared" / "kernels"
 UML = KERNELS / "uml-7.2.13-x86_64.xz"
+VMLINUX = KERNELS / "vmlinux-6.1.192-x86_64.xz"
+
+
+def decompressed(source: Path, folder: Path) -> Path:
+    if not source.exists():
+        pytest.skip("needs the kernels of ../shared/kernels")
+    path = folder / "linux"
+    path.write_bytes(lzma.decompress(source.read_bytes()))
+    path.chmod(0o755)
+    return path
 
 
 @pytest.fixture(scope="session")
 def uml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A User-Mode Linux program, readable by everybody."""
-    if not UML.exists():
-        pytest.skip("needs the User-Mode Linux kernel of ../shared/kernels")
-    path = tmp_path_factory.mktemp("kernel") / "linux"
-    path.write_bytes(lzma.decompress(UML.read_bytes()))
-    path.chmod(0o755)
-    return path
+    return decompressed(UML, tmp_path_factory.mktemp("kernel"))
+
+
+@pytest.fixture(scope="session")
+def vmlinux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kernel for QEMU, readable by everybody."""
+    return decompressed(VMLINUX, tmp_path_factory.mktemp("kernel"))
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +45,14 @@ def kernel_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not found:
         pytest.skip("needs the package linux-image-cloud-amd64")
     return found[0]
+
+
+@pytest.fixture
+def rung(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The flags of `run` for a rung: para, or what a test is parametrised with (`EVERY_RUNG`)."""
+    name = getattr(request, "param", "para")
+    kernel = request.getfixturevalue("uml" if name == "para" else "vmlinux")
+    return ("--isolation", name, "--kernel", str(kernel))
+
+
+EVERY_RUNG = pytest.mark.parametrize("rung", ["para", "partial"], indirect=True)

@@ -147,7 +147,7 @@ class Draft(Launching):
             "created": time.time_ns(),
             "reference": self.stack.reference,
             "image": self.stack.image,
-            "layers": self.stack.layers if self.machine is None else [self.machine.kernel.layer, *self.stack.layers],
+            "layers": self.stack.layers if self.machine is None else [*self.machine.layers, *self.stack.layers],
             "command": self.spec["process"]["args"],
             "entrypoint": entrypoint_words(self.stack.config, self.options),
             "remove": self.options.rm,

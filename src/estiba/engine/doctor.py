@@ -66,7 +66,7 @@ def doctor(settings: Settings) -> Report:
             *_controllers(settings),
             probes.landlock(),
             probes.kvm(),
-            machine_doctor.para(settings),
+            *(machine_doctor.machine(settings, rung) for rung in ("para", "partial")),
             _foreign(settings),
         ]
     )

@@ -13,6 +13,7 @@ from estiba.engine.create import create
 from estiba.engine.resolve import resolve
 from estiba.engine.run import prepare
 from estiba.errors import EstibaError
+from estiba.runtime import parse_options
 from estiba.runtime.options import RunOptions
 from estiba.store import layers
 from estiba.store.layout import Store
@@ -20,30 +21,31 @@ from estiba.store.layout import Store
 _MEMORY = 64 << 20
 
 
-def try_kernel(settings: Settings, path: str) -> str:
-    """Runs a container on the kernel at `path`; returns why it did not work, or an empty text."""
+def try_kernel(settings: Settings, path: str, rung: str = "para") -> str:
+    """Runs a container on the kernel at `path` as `--isolation` `rung`; returns why it did not work, or an empty text."""
     try:
-        return _try(Store.open(settings), settings, path)
+        return _try(Store.open(settings), settings, path, rung)
     except EstibaError as error:
         return error.message
 
 
-def _try(store: Store, settings: Settings, path: str) -> str:
+def _try(store: Store, settings: Settings, path: str, rung: str) -> str:
     name = f"kernel-{os.getpid()}"
     trial = load(root=f"{store.cache}/{name}")
     try:
-        return _run(trial, path)
+        return _run(trial, path, rung)
     finally:
         if os.path.exists(trial.root):
             os.rename(trial.root, f"{store.trash}/{name}")
             layers.empty_trash(store, settings)
 
 
-def _run(settings: Settings, path: str) -> str:
+def _run(settings: Settings, path: str, rung: str) -> str:
     store = Store.open(settings)
     hello.ensure(store, settings)
     options = RunOptions(hello.NAME)
-    options.rm, options.isolation, options.kernel, options.memory = True, "para", path, _MEMORY
+    options.rm, options.kernel, options.memory = True, path, _MEMORY
+    parse_options.isolation(options, rung)
     with store.using():
         created = create(store, settings, options, resolve(store, settings, options))
     output = os.memfd_create("estiba-trial", os.MFD_CLOEXEC)

@@ -27,8 +27,10 @@ REPOSITORY = "localhost/kernel"
 #: Labels of a kernel's image, and the folder of its layer that holds the kernel.
 KIND, RELEASE, MODULES, DRIVERS = "kernel.kind", "kernel.release", "kernel.modules", "kernel.drivers"
 FOLDER = "/boot"
+#: A kernel that is a program itself; the others run on QEMU.
+UML = "uml"
 #: What each rung runs.
-RUNGS = {"para": ("uml",), "partial": ("vmlinux", "bzimage"), "full": ("vmlinux", "bzimage", "image")}
+RUNGS = {"para": (UML,), "partial": ("vmlinux", "bzimage"), "full": ("vmlinux", "bzimage", "image")}
 _HINT = "estiba kernel import FILE makes a kernel's image; --kernel FILE uses one at once"
 
 

@@ -14,28 +14,33 @@ from estiba.linux.probes import Finding
 from estiba.oci.digest import hex_of
 from estiba.store.layout import Store
 
-_GET_ONE = "estiba kernel import --auto, or: estiba kernel import FILE"
+_WAYS = {
+    "para": ("User-Mode Linux", "estiba kernel import --auto, or: estiba kernel import FILE"),
+    "partial": ("QEMU", "estiba kernel import FILE, of a vmlinux that finds virtio devices by its command line"),
+}
 
 
-def para(settings: Settings) -> Finding:
-    """User-Mode Linux: the kernel that was imported last, else the one that a package installed."""
+def machine(settings: Settings, rung: str) -> Finding:
+    """Tries the kernel that was imported last for `rung`, else the one that a package installed."""
+    name, (monitor, get_one) = f"machine: {rung}", _WAYS[rung]
     try:
-        path = _kernel(settings)
+        path = _kernel(settings, rung) or _installed(rung)
     except EstibaError as error:
-        return Finding("machine: para", False, error.message, error.hint or "")
+        return Finding(name, False, error.message, error.hint or "")
     if path is None:
-        return Finding("machine: para", False, "there is no User-Mode Linux kernel", _GET_ONE)
+        return Finding(name, False, f"there is no kernel for {monitor}", get_one)
     begin = time.monotonic()
-    trouble = try_kernel(settings, path)
+    trouble = try_kernel(settings, path, rung)
     if trouble:
-        remedy = "another build of User-Mode Linux: " + _GET_ONE
-        return Finding("machine: para", False, trouble, remedy)
-    return Finding("machine: para", True, f"User-Mode Linux: a container ran ({(time.monotonic() - begin) * 1000:.0f} ms with its store)")
+        return Finding(name, False, trouble, f"another kernel for {monitor}: {get_one}")
+    return Finding(name, True, f"{monitor}: a container ran ({(time.monotonic() - begin) * 1000:.0f} ms with its store)")
 
 
-def _kernel(settings: Settings) -> str | None:
+def _kernel(settings: Settings, rung: str) -> str | None:
     store = Store.open(settings)
-    newest = kernels.newest(store, "para")
-    if newest is not None:
-        return f"{store.layers}/{hex_of(newest.layer)}/fs{newest.path}"
-    return next((path for path in PROGRAMS if os.path.isfile(path)), None)
+    newest = kernels.newest(store, rung)
+    return f"{store.layers}/{hex_of(newest.layer)}/fs{newest.path}" if newest is not None else None
+
+
+def _installed(rung: str) -> str | None:
+    return next((path for path in PROGRAMS if os.path.isfile(path)), None) if rung == "para" else None

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import guest_disks, kernels
+from estiba.engine import guest_disks, kernels, monitors
 from estiba.engine.binder import FILES, Binder, window
+from estiba.engine.kernels import UML
 from estiba.errors import InvalidArgument, NotImplemented
 from estiba.machine import guest, jail, layout, uml
+from estiba.machine.parts import Parts
+from estiba.machine.qemu import PROGRAMS, Qemu
 from estiba.oci.digest import hex_of
 from estiba.plan import ops
 from estiba.plan.encode import encode
@@ -23,16 +26,33 @@ from estiba.runtime.spec import USER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
+    from estiba.config.settings import Settings
     from estiba.engine.kernels import Kernel
     from estiba.engine.launching import Launching
     from estiba.linux.facts import HostFacts
+    from estiba.oci.digest import DiffID
     from estiba.plan.ops import Op
     from estiba.runtime.options import RunOptions
+    from estiba.store.layout import Store
+
+    class Monitor(Protocol):
+        """What runs a guest on the host: machine/uml.py, machine/qemu.py."""
+
+        MAX_DISKS: int
+        ENVIRONMENT: tuple[str, ...]
+        PERSONALITY: int
+        LEAST_MEMORY: int
+        MEMORY_FILE: bool
+        BINDS: tuple[str, str, str]
+
+        def disk_device(self, number: int) -> str: ...
+
+        def arguments(self, parts: Parts) -> list[str]: ...
+
 
 DEFAULT_MEMORY = 256 << 20
-LEAST_MEMORY = 32 << 20
 #: How long a guest may take to answer, and then to start its program.
 PATIENCE_SECONDS = 20
 #: Processes of a machine monitor beside those that stand for the guest's.
@@ -42,13 +62,18 @@ _MONITOR_PROCESSES = 64
 class Machine:
     """What a container on a kernel of its own needs beside what every container needs.
 
-    `kernel` it runs on, `memory` of its guest in bytes, `facts` of the guest for the container's spec.
+    `kernel` it runs on, the `monitor` that runs the kernel, the `layers` of the jail, topmost first, `memory` of its guest in bytes,
+    `facts` of the guest for the container's spec.
     """
 
     def __init__(self, draft: Launching, kernel: Kernel | None = None) -> None:
         refuse(draft.options)
         self.kernel = kernel or kernels.choose(draft.store, draft.settings, draft.options.kernel, draft.options.isolation)
+        self.monitor, self.layers = _monitor(draft.store, draft.settings, self.kernel)
         self.memory = draft.options.memory or DEFAULT_MEMORY
+        if self.memory < self.monitor.LEAST_MEMORY:
+            least = self.monitor.LEAST_MEMORY >> 20
+            raise InvalidArgument(f"cannot use --memory: a machine of --isolation {draft.options.isolation} needs at least {least} MiB")
         self.facts: HostFacts = guest.facts()
 
     def resources(self, spec: dict[str, Any], host: HostFacts) -> dict[str, Any]:
@@ -61,10 +86,19 @@ class Machine:
         return {**limits, "pids": {"limit": pids + _MONITOR_PROCESSES}}
 
 
+def _monitor(store: Store, settings: Settings, kernel: Kernel) -> tuple[Monitor, list[DiffID]]:
+    if kernel.kind == UML:
+        monitor: Monitor = uml
+        return monitor, [kernel.layer]
+    program = monitors.find(store, settings, PROGRAMS[kernel.architecture])
+    return Qemu(program.path), [program.layer, kernel.layer]
+
+
 def refuse(options: RunOptions) -> None:
     """Refuses what a machine cannot give. Raises NotImplemented, InvalidArgument."""
-    if options.isolation in ("partial", "full", "auto"):
-        raise NotImplemented(f"cannot use --isolation {options.isolation}: it is not there yet", hint="valid values: container, para")
+    if options.isolation in ("full", "auto"):
+        here = "valid values: container, para, partial"
+        raise NotImplemented(f"cannot use --isolation {options.isolation}: it is not there yet", hint=here)
     if options.network not in ("none", ""):
         raise NotImplemented(f"cannot use --network {options.network}: a machine has no network yet", hint="use --network none")
     for flag in ("pid", "ipc", "uts", "cgroupns", "userns"):
@@ -72,8 +106,6 @@ def refuse(options: RunOptions) -> None:
             raise InvalidArgument(f"cannot use --{flag} host: a machine has a kernel of its own and shares nothing with the host's")
     if options.devices:
         raise NotImplemented("cannot use --device: devices of the host are not passed to a machine")
-    if options.memory is not None and options.memory < LEAST_MEMORY:
-        raise InvalidArgument(f"cannot use --memory: a machine needs at least {LEAST_MEMORY >> 20} MiB for its kernel")
 
 
 class MachineBinder(Binder):
@@ -92,7 +124,7 @@ class MachineBinder(Binder):
     def open_sources(self) -> None:
         self._layer_disks = [guest_disks.LayerDisk("") for _ in self._layers]
         if not self._dry:
-            self._layer_disks = guest_disks.layer_disks(self._store, self._settings, self._layers, uml.MAX_DISKS - 1)
+            self._layer_disks = guest_disks.layer_disks(self._store, self._settings, self._layers, self._machine.monitor.MAX_DISKS - 1)
         for disk in self._layer_disks:
             self._disk(disk.path, writable=False)
         super().open_sources()
@@ -105,7 +137,7 @@ class MachineBinder(Binder):
         self._disk(path, writable=True)
         self._shared(helper_path(self._settings), layout.INIT)
         bindings.layers = self._open(self._store.layers)
-        bindings.lowers = [f"{hex_of(self._machine.kernel.layer)}/fs"]
+        bindings.lowers = [f"{hex_of(layer)}/fs" for layer in self._machine.layers]
         if self._idmapped:
             bindings.idmapped.append((bindings.layers, False))
         bindings.seccomp = seccomp_monitor.FILTERS[os.uname().machine]
@@ -132,12 +164,14 @@ class MachineBinder(Binder):
     def plan(self) -> list[Op]:
         """Returns the jail's plan, which carries the guest's."""
         machine, bindings, process = self._machine, self.bindings, self._spec["process"]
-        words = uml.arguments(machine.kernel.path, machine.memory, [(disk.target, disk.writable) for disk in self._disks])
+        monitor, binds, discard = machine.monitor, bool(self._guest_binds), self._options.rm
+        disks = [(disk.target, disk.writable) for disk in self._disks]
+        words = monitor.arguments(Parts(machine.kernel.path, machine.memory, disks, binds=binds, volatile=discard))
         plan = encode(compile_plan(self._spec, self._guest_bindings()))
         files = (layout.INITRAMFS, layout.INIT, machine.kernel.modules)
-        bindings.machine = ops.machine(words, uml.ENVIRONMENT, *files, plan, PATIENCE_SECONDS, int(self._options.rm))
+        bindings.machine = ops.machine(words, monitor.ENVIRONMENT, *files, plan, PATIENCE_SECONDS, int(discard), monitor.PERSONALITY)
         spec = jail.spec(
-            memory=machine.memory,
+            memory=machine.memory if monitor.MEMORY_FILE else 0,
             plan=len(plan),
             terminal=process["terminal"],
             disks=self._disks,
@@ -148,14 +182,14 @@ class MachineBinder(Binder):
 
     def _guest_bindings(self) -> Bindings:
         tree, bindings = guest.Tree(), Bindings(self._machine.facts.maps)
-        devices = [uml.disk_device(disk.number) for disk in self._disks]
+        devices = [self._machine.monitor.disk_device(disk.number) for disk in self._disks]
         layers = [guest.Layer(device, offset) for device, disk in zip(devices, self._layer_disks, strict=False) for offset in disk.offsets]
         bindings.layers, bindings.lowers = tree.layers(layers)
         bindings.upper = tree.top(devices[-1], "noinit_itable")
         bindings.volatile = self._options.rm
         bindings.files = [(tree.file(name, self._file(name)), f"/etc/{name}") for name in FILES]
         if self._guest_binds:
-            tree.binds()
+            tree.binds(*self._machine.monitor.BINDS)
         for destination, number in self._guest_binds.items():
             bindings.binds[destination] = tree.slot(f"{layout.GUEST_BINDS}/{number}")
         for number, mount in enumerate(mount for mount in self._binds() if self._is_own(mount)):

@@ -32,7 +32,7 @@ class Stored(Launching):
         self.spec = container.spec()
         layers = [DiffID(text) for text in container.layers]
         self.machine = self._machine(container) if container.kernel else None
-        self.layers = layers[1:] if self.machine else layers
+        self.layers = layers[len(self.machine.layers) :] if self.machine else layers
         if self.machine is None and "uidMappings" in self.spec["linux"]:
             self.spec["linux"] |= mappings(self.facts.maps)
         self.settle(container.reference, parse_platform(container.platform).architecture)

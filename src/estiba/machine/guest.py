@@ -82,9 +82,9 @@ class Tree:
         self.ops.append(ops.guest_directory(path, 0o755))
         return self.slot(path)
 
-    def binds(self) -> None:
+    def binds(self, kind: str, source: str, options: str) -> None:
         """Mounts the folder of binds, which is all of the host that the guest's kernel can be given."""
-        self.ops.append(ops.guest_mount("hostfs", "none", layout.GUEST_BINDS, MS_NOSUID | MS_NODEV, "", 0))
+        self.ops.append(ops.guest_mount(kind, source, layout.GUEST_BINDS, MS_NOSUID | MS_NODEV, options, 0))
 
     def file(self, name: str, content: bytes, mode: int = 0o644) -> int:
         """Makes a file; returns its slot."""

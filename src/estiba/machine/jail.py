@@ -1,8 +1,8 @@
 """The jail of a machine monitor as an OCI runtime spec: what it runs on the host, for `runtime.compile`. Pure. On the start path.
 
-Its root is the layer of the kernel, read-only. Beside what every container has there are a folder for what the monitor writes
-(`layout.STATE`), one for the guest's memory, and the disks and binds, which are mounted one by one. It has no network, and no
-capability but for what binds need.
+Its root is the layer of the kernel and that of the monitor, read-only. Beside what every container has there are a folder for what
+the monitor writes (`layout.STATE`), one for the guest's memory, and the disks and binds, which are mounted one by one. It has no
+network, and no capability but for what binds need.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def spec(
     binds: Sequence[Sequence[str]],
     annotations: dict[str, str],
 ) -> dict[str, Any]:
-    """Returns the spec of a jail for a guest with `memory` bytes and a plan of `plan` bytes.
+    """Returns the spec of a jail for a guest whose memory is a file of `memory` bytes (0: it is none) and a plan of `plan` bytes.
 
     `binds` are the mount options of each bind, which is at `layout.BINDS/<number>`. Slots stand for the sources of disks and binds.
     """
@@ -82,11 +82,10 @@ def _kernel(*, terminal: bool) -> list[dict[str, Any]]:
 
 
 def _folders(memory: int, plan: int) -> list[dict[str, Any]]:
-    return [
-        _mount(layout.STATE, "tmpfs", "nosuid", "nodev", "noexec", "mode=700", f"size={_STATE_SIZE + plan}"),
-        _mount(layout.MEMORY, "tmpfs", "nosuid", "nodev", "mode=700", f"size={memory + _MEMORY_SLACK}"),
-        _mount(layout.INIT, "bind", "bind", "ro", "nosuid", "nodev", "noexec"),
-    ]
+    mounts = [_mount(layout.STATE, "tmpfs", "nosuid", "nodev", "noexec", "mode=700", f"size={_STATE_SIZE + plan}")]
+    if memory:
+        mounts.append(_mount(layout.MEMORY, "tmpfs", "nosuid", "nodev", "mode=700", f"size={memory + _MEMORY_SLACK}"))
+    return [*mounts, _mount(layout.INIT, "bind", "bind", "ro", "nosuid", "nodev", "noexec")]
 
 
 def _disks(disks: Sequence[Disk]) -> list[dict[str, Any]]:

@@ -64,7 +64,10 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     58: ("readonly_root", "container", "", ()),
     59: ("volume", "container", "usq", ("slot", "target", "flags")),
     60: ("binfmt", "container", "us", ("slot", "rule")),
-    70: ("machine", "container", "llsslbuu", ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard")),
+    70: (
+        "machine", "container", "llsslbuuu",
+        ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard", "personality"),
+    ),
     96: ("forget", "after", "us", ("slot", "name")),
     97: ("discard", "after", "usuu", ("slot", "name", "trash", "names")),
     98: ("remove_cgroup", "after", "us", ("slot", "name")),
@@ -421,15 +424,16 @@ def machine(
     plan: bytes,
     seconds: int,
     discard: int,
+    personality: int,
 ) -> Op:
     """Last of the container's operations in the place of `execute`: the helper stays as PID 1, writes the file
     `initramfs` for the guest's kernel (its /init is the program `init`, which loads `modules` in their order;
     `plan` is the guest's), runs the machine monitor `arguments` (its program by an absolute path) with one end of a
     stream socket as descriptors 3 and 4, and speaks with the guest at its other end (PROTOCOL.md, "Guests"). A
     guest that does not answer within `seconds` is a failure to launch. discard 1: nothing that the guest wrote is
-    wanted, so its end is not waited for.
+    wanted, so its end is not waited for. The monitor is executed with `personality` (personality(2)).
     """
-    return (70, arguments, environment, initramfs, init, modules, plan, seconds, discard)
+    return (70, arguments, environment, initramfs, init, modules, plan, seconds, discard, personality)
 
 
 def forget(slot: int, name: str | bytes) -> Op:

@@ -183,7 +183,7 @@ MONITOR = """
     sched_setaffinity sched_yield seccomp select sendmsg sendto set_robust_list set_tid_address setitimer setrlimit setsid
     shutdown sigaltstack signalfd signalfd4 splice stat statfs statx symlink symlinkat sync_file_range sysinfo tgkill time timer_create
     timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime tkill truncate umask
-    uname unlink unlinkat utime utimensat utimes vfork wait4 waitid write writev bind getsockname getsockopt
+    uname unlink unlinkat utime utimensat utimes vfork wait4 waitid write writev bind getsockname getsockopt getpeername
 """
 
 

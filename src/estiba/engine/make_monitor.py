@@ -1,0 +1,69 @@
+"""Makes the image of a machine monitor: QEMU with its libraries, its loadable parts and its firmware, as this machine has them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import UTC, datetime
+
+from estiba.config.settings import Settings
+from estiba.engine.from_host import layer_tar, newest_time
+from estiba.engine.host_files import MULTIARCH, HostFiles
+from estiba.engine.monitors import Program, state
+from estiba.engine.new_image import add_image, add_layer, encode, new_config, new_name
+from estiba.engine.units import format_time
+from estiba.errors import FailedPrecondition, NotFound
+from estiba.oci.digest import DiffID
+from estiba.oci.platform import parse_platform
+from estiba.store.layout import Store
+from estiba.store.publish import write_file
+
+REPOSITORY = "localhost/qemu"
+#: The packages that have each program: Debian's and Ubuntu's, then Fedora's.
+_PACKAGES = {"qemu-system-x86_64": "qemu-system-x86 (Fedora: qemu-system-x86-core)"}
+#: Parts that a build may have as modules, and firmware. What is not there is not needed.
+_MODULES = ("accel-tcg-{machine}.so",)
+_FIRMWARE = ("bios-microvm.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")
+
+
+def make(store: Store, settings: Settings, name: str, note: str) -> Program:
+    """Makes the image of the program `name`, under a name of its own, and the `note` of what it was made of.
+
+    Raises FailedPrecondition when this machine has no such program, PermissionDenied, DataLoss, ResourceExhausted.
+    """
+    files = HostFiles()
+    try:
+        path = files.add_program(name)
+    except NotFound as error:
+        raise FailedPrecondition(f"cannot run a machine: {name} is missing", hint=f"install the package {_PACKAGES[name]}") from error
+    machine = name.removeprefix("qemu-system-")
+    for part in (*_modules(files.architecture, machine), *_firmware(path)):
+        files.add_path(part)
+    files.finish()
+    taken = [path for path, entry in files.entries.items() if entry.kind == "file" and entry.content is None]
+    states = [state(each) for each in taken]
+    newest = newest_time(files.entries)
+    with store.using():
+        layer = add_layer(store, settings, layer_tar(files.entries, newest))
+        moment = format_time(datetime.fromtimestamp(newest, UTC))
+        document = new_config(parse_platform(f"linux/{files.architecture}"), moment, [layer], {"Entrypoint": [path]})
+        document["history"] = [{"created": moment, "created_by": f"estiba: {name} of this machine"}]
+        add_image(store, encode(document), [layer], new_name(store, f"{REPOSITORY}:{machine}", "name a machine monitor"))
+        os.makedirs(os.path.dirname(note), exist_ok=True)
+        write_file(store, note, "\n".join((layer.digest, path, *states)).encode("utf-8", "surrogateescape"), durable=False)
+    return Program(DiffID(layer.digest), path)
+
+
+def _modules(architecture: str, machine: str) -> list[str]:
+    """QEMU looks for its modules in one folder, which its build chose (configure, --libdir)."""
+    folders = [f"/usr/lib/{MULTIARCH.get(architecture, '')}/qemu", "/usr/lib64/qemu", "/usr/lib/qemu"]
+    names = [name.format(machine=machine) for name in _MODULES]
+    return [path for folder in folders for name in names if os.path.isfile(path := f"{folder}/{name}")]
+
+
+def _firmware(program: str) -> list[str]:
+    """QEMU says in which folders it looks for its data files, in their order."""
+    done = subprocess.run([program, "-L", "help"], capture_output=True, text=True, check=False, env={})
+    folders = done.stdout.split()
+    found = [next((path for folder in folders if os.path.isfile(path := f"{folder}/{name}")), None) for name in _FIRMWARE]
+    return [path for path in found if path is not None]

@@ -1,0 +1,22 @@
+"""What a machine is made of, for the command line of its monitor. On the start path."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Parts:
+    """Paths are the jail's. `memory` in bytes; `disks` with whether they are written to; `binds` tells that the guest sees binds,
+    `volatile` that nothing it writes need survive a power cut.
+    """
+
+    __slots__ = ("binds", "disks", "kernel", "memory", "volatile")
+
+    def __init__(self, kernel: str, memory: int, disks: Sequence[tuple[str, bool]], *, binds: bool = False, volatile: bool = False) -> None:
+        self.kernel = kernel
+        self.memory = memory
+        self.disks = disks
+        self.binds = binds
+        self.volatile = volatile

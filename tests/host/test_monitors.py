@@ -1,0 +1,43 @@
+"""QEMU as an image: what a jail is given of this machine's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from estiba.config.settings import load
+from estiba.engine import host_files, monitors
+from estiba.errors import FailedPrecondition
+from estiba.oci.digest import hex_of
+from estiba.store import images
+from estiba.store.layout import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROGRAM = "qemu-system-x86_64"
+
+
+def test_image_is_made_once_and_after_an_upgrade(environment: dict[str, str], tmp_path: Path) -> None:
+    settings = load(environ=environment)
+    store = Store.open(settings)
+    first = monitors.find(store, settings, PROGRAM)
+    assert images.find(store, "localhost/qemu:x86_64").layers == [first.layer]
+    taken = tmp_path / "root" / "layers" / hex_of(first.layer) / "fs"
+    assert (taken / first.path[1:]).is_file()
+    note = tmp_path / "root" / "cache" / "monitors" / PROGRAM
+    made = note.stat().st_mtime_ns
+    assert monitors.find(store, settings, PROGRAM).layer == first.layer
+    assert note.stat().st_mtime_ns == made
+    note.write_text(note.read_text().replace("-", "-1", 1))
+    monitors.find(store, settings, PROGRAM)
+    assert note.stat().st_mtime_ns != made
+
+
+def test_missing_program(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(environ=environment)
+    monkeypatch.setattr(host_files, "SEARCH_PATH", ())
+    with pytest.raises(FailedPrecondition, match="qemu-system-x86_64 is missing") as caught:
+        monitors.find(Store.open(settings), settings, PROGRAM)
+    assert "qemu-system-x86" in str(caught.value.hint)
