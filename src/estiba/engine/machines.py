@@ -43,7 +43,6 @@ if TYPE_CHECKING:
         MAX_DISKS: int
         ENVIRONMENT: tuple[str, ...]
         PERSONALITY: int
-        LEAST_MEMORY: int
         MEMORY_FILE: bool
         BINDS: tuple[str, str, str]
 
@@ -53,6 +52,8 @@ if TYPE_CHECKING:
 
 
 DEFAULT_MEMORY = 256 << 20
+#: Bytes in which a kernel and a small program run, where that is not 48 MiB.
+LEAST_MEMORY = {"para": 32 << 20}
 #: How long a guest may take to answer, and then to start its program.
 PATIENCE_SECONDS = 20
 #: Processes of a machine monitor beside those that stand for the guest's.
@@ -71,9 +72,6 @@ class Machine:
         self.kernel = kernel or kernels.choose(draft.store, draft.settings, draft.options.kernel, draft.options.isolation)
         self.monitor, self.layers = _monitor(draft.store, draft.settings, self.kernel)
         self.memory = draft.options.memory or DEFAULT_MEMORY
-        if self.memory < self.monitor.LEAST_MEMORY:
-            least = self.monitor.LEAST_MEMORY >> 20
-            raise InvalidArgument(f"cannot use --memory: a machine of --isolation {draft.options.isolation} needs at least {least} MiB")
         self.facts: HostFacts = guest.facts()
 
     def resources(self, spec: dict[str, Any], host: HostFacts) -> dict[str, Any]:
@@ -106,6 +104,9 @@ def refuse(options: RunOptions) -> None:
             raise InvalidArgument(f"cannot use --{flag} host: a machine has a kernel of its own and shares nothing with the host's")
     if options.devices:
         raise NotImplemented("cannot use --device: devices of the host are not passed to a machine")
+    least = LEAST_MEMORY.get(options.isolation, 48 << 20)
+    if options.memory is not None and options.memory < least:
+        raise InvalidArgument(f"cannot use --memory: a machine of --isolation {options.isolation} needs at least {least >> 20} MiB")
 
 
 class MachineBinder(Binder):

@@ -27,7 +27,6 @@ class Qemu:
     MAX_DISKS = 6
     ENVIRONMENT: tuple[str, ...] = ()
     PERSONALITY = 0
-    LEAST_MEMORY = 48 << 20
     MEMORY_FILE = False
     #: What is bound is a mount of its own below the folder that is shared. Pages that a program maps are written back.
     BINDS = ("9p", "binds", "trans=virtio,version=9p2000.L,msize=262144,cache=mmap")

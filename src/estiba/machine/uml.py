@@ -19,8 +19,6 @@ _SKIPPED = "initcall_blacklist=raid6_init,raid6_select_algo"
 ENVIRONMENT: tuple[str, ...] = (f"TMPDIR={layout.MEMORY}",)
 #: It keeps what lies behind its heap for itself: at a random place that is up to 32 MB of the guest's memory (personality(2)).
 PERSONALITY = 0x0040000  # ADDR_NO_RANDOMIZE
-#: Bytes in which its kernel and a small program run.
-LEAST_MEMORY = 32 << 20
 #: Its guest's memory is a file.
 MEMORY_FILE = True
 #: Type, source and options of the file system by which the guest sees its binds.
