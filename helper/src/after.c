@@ -45,8 +45,8 @@ void after_before_report(const struct run *run)
 
     for (const struct op *op = plan_find(run->plan, OP_DISCARD); op != NULL; op = plan_next(run->plan, op, OP_DISCARD)) {
         const char *name = op->args.discard.name.s.data;
-        if (is_going(run, op))
-            renameat(slot(run, &op->args.discard.slot), name, slot(run, &op->args.discard.trash), name);
+        if (is_going(run, op) && renameat(slot(run, &op->args.discard.slot), name, slot(run, &op->args.discard.trash), name) == 0)
+            events_gone(run);
     }
     for (const struct op *op = plan_find(run->plan, OP_FORGET); op != NULL && (groups == NULL || op < groups);
          op = plan_next(run->plan, op, OP_FORGET))

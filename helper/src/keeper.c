@@ -218,6 +218,7 @@ static void start_program(struct run *self)
     self->namespaces[2] = open_namespace(self, IPC, "ipc");
     self->phase = STARTED;
     status_running(self);
+    events_started(self);
     struct message message = {.type = MESSAGE_STARTED, .number = (uint32_t)self->pid};
     struct descriptors descriptors = {.fds = {self->user_namespace}, .count = self->user_namespace >= 0};
     tell_monitor(self, &message, NULL, 0, &descriptors);
@@ -230,7 +231,9 @@ static void take_end(struct run *self)
     if (!take_exit_status(self))
         return;
     self->phase = EXITED;
-    status_exited(self, cgroups_had_oom(self->plan));
+    bool oom = cgroups_had_oom(self->plan);
+    status_exited(self, oom);
+    events_ended(self, oom);
     message.number = (uint32_t)self->exit_code;
     message.offset = (uint64_t)self->exit_signal;
     tell_monitor(self, &message, NULL, 0, NULL);

@@ -187,7 +187,9 @@ static void hear_program(struct run *run)
         run->exit_signal = 0;
     }
     run->phase = EXITED;
-    status_exited(run, cgroups_had_oom(run->plan));
+    bool oom = cgroups_had_oom(run->plan);
+    status_exited(run, oom);
+    events_ended(run, oom);
 }
 
 enum { KEEPER, LISTENER, INPUT, OUTPUT, CLIENTS = OUTPUT + 2, POLLED = CLIENTS + MAX_CLIENTS };

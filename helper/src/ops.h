@@ -94,6 +94,7 @@ enum {
     OP_FILES_XATTR = 297,
     OP_FILES_CLOSE = 298,
     OP_GUARD = 299,
+    OP_EVENTS = 330,
 };
 
 /* One argument. Strings end with a NUL that `size` does not count; a list's `data` is its encoded strings. */
@@ -183,6 +184,7 @@ union arguments {
     struct { union value name, value; } files_xattr;
     struct { union value mode, mtime, nanoseconds; } files_close;
     struct { union value slot, text; } guard;
+    struct { union value slot, name, start, oom, die, destroy; } events;
 };
 
 struct schema { uint16_t code; uint8_t side; const char *name; const char *types; };
@@ -273,6 +275,7 @@ static const struct schema schemas[] = {
     {297, SIDE_FILES, "files_xattr", "sb"},
     {298, SIDE_FILES, "files_close", "uqu"},
     {299, SIDE_HOST, "guard", "us"},
+    {330, SIDE_HOST, "events", "usssss"},
 };
 #endif
 

@@ -11,7 +11,7 @@
 static const uint16_t once[] = {
     OP_USER_NAMESPACE, OP_NAMESPACES, OP_STREAMS, OP_CLIENT, OP_LOG,  OP_STATUS,       OP_REPORT,  OP_TRACE, OP_STOP_SIGNAL,
     OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE, OP_CONNECT, OP_DETACH_KEYS,
-    OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_BINFMT,
+    OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_BINFMT, OP_EVENTS,
 };
 
 static _Noreturn void refuse(const struct op *op, const char *reason)
@@ -52,6 +52,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_LISTEN:
     case OP_CONNECT:
     case OP_FORGET:
+    case OP_EVENTS:
     case OP_REMOVE_CGROUP:
         check_slot(plan, op, args->all[0].u, false);
         check_name(op, args->all[1].s.data);

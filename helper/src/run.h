@@ -110,6 +110,11 @@ int trace_descriptor(void);
 void status_running(const struct run *run);
 void status_exited(const struct run *run, bool oom);
 
+/* events.c */
+void events_started(const struct run *run);
+void events_ended(const struct run *run, bool oom);
+void events_gone(const struct run *run);
+
 /* after.c: the operations that come before the exit is reported, and those behind it. */
 void after_before_report(const struct run *run);
 /* Ends in the container's user namespace, if there is one. */

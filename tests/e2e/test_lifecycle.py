@@ -258,6 +258,38 @@ def test_no_port_is_published(engine: Engine) -> None:
     assert engine("port", "missing", status=1).stderr
 
 
+def test_events_tell_what_happens_and_in_which_order(engine: Engine) -> None:
+    begin = f"{time.time():.6f}"
+    engine("run", "--rm", "--network", "none", "--name", "first", "-l", "tier=web", IMAGE, "sh", "-c", "exit 3", status=3)
+    engine("run", "-d", "--network", "none", "--name", "second", IMAGE, "sleep", "1000")
+    engine("rename", "second", "third")
+    engine("stop", "-t", "0", "third")
+    engine("start", "third")
+    engine("restart", "-t", "0", "third")
+    engine("rm", "-f", "third")
+
+    def told(form: str, *filters: str) -> list[str]:
+        flags = [word for text in filters for word in ("-f", text)]
+        return engine("events", "--since", begin, "--until", f"{time.time():.6f}", "--format", form, "-f", "type=container", *flags).stdout.splitlines()
+
+    deadline = time.monotonic() + 20
+    while len(told("{{.Action}}", "event=destroy")) < 2:  # the first goes behind its caller's back
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert told("{{.Action}} {{.Actor.Attributes.name}}", "container=first") == [f"{word} first" for word in ("create", "attach", "start", "die", "destroy")]
+    assert told("{{.Action}} {{.Actor.Attributes.name}}", "container=third") == [
+        f"{word} third"
+        for word in ("rename", "kill", "kill", "die", "stop", "start", "kill", "kill", "die", "stop", "start", "restart", "kill", "die", "destroy")
+    ]
+    assert told("{{.Actor.Attributes.exitCode}}", "event=die") == ["3", "137", "137", "137"]
+    assert told("{{.Actor.Attributes.signal}}", "event=kill", "container=third") == ["15", "9", "15", "9", "9"]
+    assert told("{{.Type}} {{.Status}} {{.From}}", "label=tier=web", "event=start") == [f"container start {IMAGE}"]
+    assert told("{{.Actor.Attributes.oldName}}", "event=rename") == ["/second"]
+    line = json.loads(told("{{json .}}", "event=die", "container=first")[0])
+    assert (line["Type"], line["Action"], line["scope"], line["Actor"]["Attributes"]["tier"]) == ("container", "die", "local", "web")
+    assert line["timeNano"] // 10**9 == line["time"]
+
+
 def test_attach_chooses_the_streams(engine: Engine) -> None:
     script = "echo out; echo err >&2; exit 3"
     flags = ("--rm", "--network", "none", "-a")

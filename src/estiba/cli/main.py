@@ -61,6 +61,7 @@ VERBS: dict[str, str | dict[str, str]] = {
     "rename": "rename",
     "ps": "ps",
     "port": "port",
+    "events": "events",
     "container": {
         "run": "run",
         "attach": "attach",
@@ -115,13 +116,13 @@ VERBS: dict[str, str | dict[str, str]] = {
         "rm": "kernel_rm",
         "remove": "kernel_rm",
     },
-    "system": {"df": "df", "check": "check", "info": "info", "prune": "system_prune"},
+    "system": {"df": "df", "events": "events", "check": "check", "info": "info", "prune": "system_prune"},
     "__complete": "complete",
 }
 
 # Docker's words for what is not here yet: answered by one line, not taken for a typing error.
 _NOT_YET = {
-    "": "build builder buildx compose events exec manifest network pause plugin search stats top unpause update "
+    "": "build builder buildx compose exec manifest network pause plugin search stats top unpause update "
     "volume",
     "container": "exec pause stats top unpause update",
     "image": "build",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import containers, records
+from estiba.engine import containers, event_log, records
 from estiba.errors import FailedPrecondition
 from estiba.oci.strict_json import get_bool, get_dict
 from estiba.plan import ops
@@ -45,6 +45,7 @@ def attach(
         ops.client(1, int(sig_proxy and not terminal)),  # a terminal's keys reach the program as bytes
         *([ops.detach_keys(detach_keys)] if terminal and stdin else []),
     ]
+    event_log.container(container, "attach")
     launch = Launch(settings, plan, [folder], command="attach")
     return launch.spawn().wait() if stay else launch.exec()
 

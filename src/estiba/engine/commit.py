@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from estiba.config.settings import Settings
-from estiba.engine import containers
+from estiba.engine import containers, event_log
 from estiba.engine.commit_config import committed
 from estiba.engine.containers import Container
 from estiba.engine.files.upper import Changes
@@ -67,7 +67,10 @@ def commit(
         if author:
             document["author"] = author
         layers = [*_descriptors(store, container), *([top] if top else [])]
-        return add_image(store, encode(document), layers, target)
+        made = add_image(store, encode(document), layers, target)
+    attributes = {"comment": message, "imageID": str(made.id), "imageRef": target.familiar if target else ""}
+    event_log.container(container, "commit", **attributes)
+    return made
 
 
 def _filled(entry: dict[str, Any]) -> dict[str, Any]:

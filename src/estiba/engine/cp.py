@@ -12,7 +12,7 @@ from functools import partial
 from typing import BinaryIO
 
 from estiba.config.settings import Settings
-from estiba.engine import containers
+from estiba.engine import containers, event_log
 from estiba.engine.containers import Container
 from estiba.engine.files import places
 from estiba.engine.files.archive import archive, members
@@ -108,6 +108,7 @@ def _copy_out(store: Store, settings: Settings, container: Container, path: str,
         for line in changed(jail):
             tell(line)
         jail.finish()
+    event_log.container(container, "archive-path", path=path)
 
 
 def _copy_in(store: Store, settings: Settings, path: str, container: Container, target: str, options: Copy) -> None:
@@ -120,6 +121,7 @@ def _copy_in(store: Store, settings: Settings, path: str, container: Container, 
             base = places.stream_target(jail, target, what)
             source = options.counted(members(options.stdin, "standard input"), "standard input")
             _put(jail, base, source, tell, owners=True)
+        event_log.container(container, "extract-to-dir", path=target)
         return
     folder, place = places.host_source(path, what, follow=options.follow_link)
     try:
@@ -129,6 +131,7 @@ def _copy_in(store: Store, settings: Settings, path: str, container: Container, 
             _put(jail, base, source, tell, owners=options.archive)
     finally:
         os.close(folder)
+    event_log.container(container, "extract-to-dir", path=target)
 
 
 def _put(jail: FileJail, base: bytes, source: Source, tell: Tell, *, owners: bool) -> None:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from estiba.engine import container_files, names, records, stored_options
+from estiba.engine import container_files, event_log, names, records, stored_options
 from estiba.engine.asked import asked
 from estiba.engine.launching import Launching, take_back, unique
 from estiba.errors import AlreadyExists
@@ -78,6 +78,9 @@ class Draft(Launching):
         self.machine = self._machine() if options.isolation != "container" else None
         self.spec = build_spec(stack.config, options, self.machine.facts if self.machine else self.facts)
         self.layers = unique(stack.layers)
+        self.labels = {**stack.config.labels, **options.labels}
+        self.actor = event_log.Actor(self.record.folder, settings.runtime_dir, self.name, stack.reference, self.labels)
+        self.told = False
         self.settle(stack.reference, stack.platform.architecture)
 
     def _machine(self) -> Machine:
@@ -96,8 +99,8 @@ class Draft(Launching):
         self.record.write(self.settings)
         self.take_range()
         self._take_name()
-        self._make_folder()
-        self.bind()
+        self._make_folder("create", *(() if self.options.detach else ("attach",)))
+        self.bind(self.actor)
 
     def keep(self) -> None:
         """Makes what stays on the disk, and nothing that runs: ranges and control groups are for `start`."""
@@ -105,7 +108,7 @@ class Draft(Launching):
         self.record.slot, self.record.cgroups, self.record.remove = None, [], False
         self.record.write(self.settings)
         self._take_name()
-        self._make_folder()
+        self._make_folder("create")
         self.close()
         records.forget(self.settings, self.record.id)
 
@@ -120,7 +123,7 @@ class Draft(Launching):
             self.record.name = f"{self.store.names}/{self.name}"
             self.record.write(self.settings)
 
-    def _make_folder(self) -> None:
+    def _make_folder(self, *told: str) -> None:
         folder = self.record.folder
         os.mkdir(folder, 0o700)
         self._status = os.open(f"{folder}/status", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -139,6 +142,9 @@ class Draft(Launching):
         # Under another name until it is whole: from then on there is a container.
         _write(f"{folder}/state.json.new", dumps(self._state()), durable=durable)
         os.rename(f"{folder}/state.json.new", f"{folder}/state.json")
+        self.actor.name = self.name
+        event_log.container(self.actor, *told)
+        self.told = True
 
     def _state(self) -> dict[str, object]:
         return {
@@ -152,7 +158,7 @@ class Draft(Launching):
             "entrypoint": entrypoint_words(self.stack.config, self.options),
             "remove": self.options.rm,
             "volumes": [_volume(mount) for mount in self.options.mounts if mount.type != "tmpfs"],
-            "labels": {**self.stack.config.labels, **self.options.labels},
+            "labels": self.labels,
             "stop_timeout": self.options.stop_timeout,
             "interactive": self.options.interactive,
             "log": self.options.log.state(),
@@ -167,6 +173,8 @@ class Draft(Launching):
         """Takes back what was made so far; the errors of that are not the caller's error."""
         self.close()
         take_back(self.store, self.settings, self.record, new=True)
+        if self.told:
+            event_log.container(self.actor, "destroy")
 
 
 def _new_record(store: Store, options: RunOptions) -> records.Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from estiba.config.settings import Settings
-from estiba.engine import containers
+from estiba.engine import containers, event_log
 from estiba.engine.files.archive import archive
 from estiba.engine.files.views import open_root
 from estiba.engine.files.walk import changed, walk
@@ -28,3 +28,4 @@ def export(store: Store, settings: Settings, name: str, out: BinaryIO, *, progre
         for line in changed(jail):
             told.note(f"estiba: warning: {line}")
         jail.finish()
+    event_log.container(container, "export")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 from estiba.config.settings import Settings
+from estiba.engine import event_log
 from estiba.engine.archives import CHUNK, stream_name
 from estiba.engine.changes import apply_changes
 from estiba.engine.compression import inflate
@@ -49,7 +50,11 @@ def import_(
         comment = message or f"Imported from {'-' if what == 'standard input' else os.path.basename(what)}"
         document = new_config(wanted, moment, [layer], process)
         document["history"] = [{"created": moment, "comment": comment}]
-        return add_image(store, encode(document), [layer], name)
+        image = add_image(store, encode(document), [layer], name)
+    event_log.image(store, "import", str(image.id), str(image.id))
+    if name is not None:
+        event_log.image(store, "tag", str(image.id), name.familiar)
+    return image
 
 
 def _chunks(source: BinaryIO) -> Iterator[bytes]:

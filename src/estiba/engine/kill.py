@@ -34,7 +34,7 @@ def kill(store: Store, name: str, number: int = signal.SIGKILL) -> str:
             kill_for_good(container, descriptor)
             settled(container)
         else:
-            send(descriptor, number)
+            send(container, descriptor, number)
     finally:
         os.close(descriptor)
     return container.id

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import records
+from estiba.engine import event_log, records
 from estiba.engine.binder import Binder
 from estiba.errors import CommandNotFound, DataLoss, EstibaError, FailedPrecondition
 from estiba.linux import cgroup, facts, idmap
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiba.config.settings import Settings
+    from estiba.engine.event_log import Subject
     from estiba.engine.machines import Machine
     from estiba.linux.facts import HostFacts
     from estiba.linux.idmap import IdMaps
@@ -145,8 +146,11 @@ class Launching:
         """Takes the open status file of the container, locked."""
         self._status = status
 
-    def bind(self) -> None:
-        """Makes the control groups and opens what the plan names."""
+    def bind(self, subject: Subject) -> None:
+        """Makes the control groups and opens what the plan names; `subject` is what events tell of."""
+        folder, name = os.path.split(event_log.path_for(subject))
+        slot = self.bindings.add(os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self.bindings.events = (slot, name, *event_log.lines(subject))
         self.binder.bind(self._status, [cgroup.make(group) for group in self.groups])
 
     def created(self) -> Created:

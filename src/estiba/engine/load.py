@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from estiba.config.settings import Settings
+from estiba.engine import event_log
 from estiba.engine.archives import Archive, member_name, open_archive, read_member
 from estiba.engine.compression import inflate
 from estiba.engine.load_oci import load_layout
@@ -74,6 +75,8 @@ def load(
         archive.close()
     if not found:
         raise NotFound(f"cannot load {archive.what}: it holds no image" + (f" for {wanted.text}" if wanted else ""))
+    for image, _ in found:
+        event_log.image(store, "load", str(image.id), str(image.id))
     return [Loaded(image, name) for image, name in found]
 
 

@@ -13,7 +13,7 @@ from estiba.engine.df import tree_size
 from estiba.engine.image_filters import image_filter
 from estiba.engine.ps_filters import prune_filter
 from estiba.engine.rm import rm
-from estiba.engine.rmi import Removed, collected
+from estiba.engine.rmi import Removed, collected, tell
 from estiba.engine.units import human_size
 from estiba.errors import Conflict, NotFound
 from estiba.store import gc, images
@@ -52,6 +52,7 @@ def prune(store: Store, *, all: bool = False, filters: Sequence[str] = ()) -> Pr
             gone = images.remove(store, name)
         except (NotFound, Conflict):  # it went with another of its names, or a container has just taken it
             continue
+        tell(store, str(image.id), gone)
         removed += [Removed("Untagged", reference.familiar) for reference in gone.untagged]
         removed += [Removed("Deleted", str(image_id)) for image_id in gone.deleted]
     freed = gc.collect(store)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from estiba import errors
 from estiba.config.settings import Settings
+from estiba.engine import event_log
 from estiba.engine.progress import Progress, Silent
 from estiba.linux.locks import Lock
 from estiba.oci import strict_json
@@ -116,6 +117,7 @@ class _Pull:
         self.progress.done("Digest", digest)
         status = f"Downloaded newer image for {reference.familiar}" if fresh else f"Image is up to date for {reference.familiar}"
         self.progress.done("Status", status)
+        event_log.image(self.store, "pull", reference.familiar, reference.name)
         return image
 
     def _document(self, reference: Reference) -> tuple[bytes, str, Digest]:

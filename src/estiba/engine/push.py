@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 
 from estiba import errors
 from estiba.config.settings import Settings
+from estiba.engine import event_log
 from estiba.engine.progress import Progress, Silent
 from estiba.oci import media_types
 from estiba.oci.descriptor import Descriptor
@@ -125,6 +126,7 @@ class _Push:
             self._progress.note(
                 f"layers were compressed again: the manifest is {digest}, it was {image.manifest_digest}; the image id is the same"
             )
+        event_log.image(self._store, "push", reference.familiar, reference.name)
         return Pushed(reference, digest, len(data))
 
     def _config(self, repository: str, descriptor: Descriptor) -> None:

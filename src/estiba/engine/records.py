@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import names, status
+from estiba.engine import event_log, names, status
 from estiba.engine.status import is_held
 from estiba.linux import cgroup, idmap, process
 from estiba.linux.locks import try_flock
@@ -28,6 +28,7 @@ from estiba.linux.process import start_time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiba.config.settings import Settings
+    from estiba.engine.containers import Container
 
 #: A start looks at so many records at most; what is left is the next command's. It bounds the cost with many containers.
 SWEPT_PER_START = 32
@@ -154,14 +155,17 @@ def release(settings: Settings, record: Record) -> None:
     By whoever holds the lock of the status file, where there is one. A group with processes that outlived their keeper is emptied first.
     When one cannot be removed the record stays for the next command.
     """
-    _end_orphan(f"{record.folder}/status")
+    subject = _end_orphan(settings, record)
     emptied = [_remove_group(path) for path in record.cgroups]
     name = names.goes(record.folder) if record.remove else ""
     if name or not os.path.exists(f"{record.folder}/state.json"):
         if record.name:
             names.release(f"{os.path.dirname(record.name)}/{name}" if name else record.name, record.id)
         try:
+            subject = subject or (_subject(settings, record) if name else None)
             os.rename(record.folder, f"{record.trash}/{record.id}")
+            if subject is not None:
+                event_log.container(subject, "destroy")
         except FileNotFoundError:
             pass
     if record.slot is not None:
@@ -171,11 +175,25 @@ def release(settings: Settings, record: Record) -> None:
         unlink(f"{live_folder(settings)}/{record.id}")
 
 
-def _end_orphan(path: str) -> None:
-    """Kills a program whose watchers were killed, and writes down that it is over: nobody lived to do it."""
+def _subject(settings: Settings, record: Record) -> Container | None:
+    """The container of a record, where it was finished and can be read."""
+    from estiba.engine.containers import Container, read_json
+    from estiba.errors import DataLoss
+
+    try:
+        return Container(record.folder, settings.runtime_dir, read_json(f"{record.folder}/state.json"))
+    except (FileNotFoundError, DataLoss):
+        return None
+
+
+def _end_orphan(settings: Settings, record: Record) -> Container | None:
+    """Kills a program whose watchers were killed, and writes down and tells that it is over: nobody lived to do so. Returns its
+    container.
+    """
+    path = f"{record.folder}/status"
     orphan = status.read(path, mine=True).orphan
     if orphan is None:
-        return
+        return None
     import select
     import signal
 
@@ -191,6 +209,10 @@ def _end_orphan(path: str) -> None:
         finally:
             os.close(descriptor)
     status.lost(path)
+    subject = _subject(settings, record)
+    if subject is not None:
+        event_log.container(subject, "die", exitCode=str(status.UNKNOWN_CODE))
+    return subject
 
 
 def _release_dead(settings: Settings, record: Record, *, mine: bool = False) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from estiba.config.settings import Settings
-from estiba.engine import containers, names
+from estiba.engine import containers, event_log, names
 from estiba.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from estiba.oci.strict_json import dumps
 from estiba.runtime.parse_options import is_name
@@ -46,3 +46,5 @@ def rename(store: Store, settings: Settings, name: str, new: str) -> None:
         if not os.path.exists(container.folder):  # of --rm, and it ended meanwhile, under either name
             names.release(f"{store.names}/{new}", container.id)
             raise NotFound(f"cannot rename container {container.name}: it has just ended and was removed")
+        old, container.name = container.name, new
+        event_log.container(container, "rename", oldName=f"/{old}")

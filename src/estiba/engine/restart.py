@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiba.engine import containers, names
+from estiba.engine import containers, event_log, names
 from estiba.engine.start import start
 from estiba.engine.stop import end, leave_alone
 
@@ -20,5 +20,8 @@ def restart(store: Store, settings: Settings, name: str, *, timeout: int | None 
     container = containers.find(store, name)
     leave_alone(store, container, keep=True)
     names.will_stay(container.folder)  # of --rm: until it has started again
-    end(container, timeout=timeout, number=number)
-    return start(store, settings, container.id)
+    if end(container, timeout=timeout, number=number):
+        event_log.container(container, "stop")
+    start(store, settings, container.id)
+    event_log.container(container, "restart")
+    return container.id

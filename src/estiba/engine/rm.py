@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from estiba.engine import containers, names, records, supervision
+from estiba.engine import containers, event_log, names, records, supervision
 from estiba.engine.stop import end, leave_alone
 from estiba.errors import Conflict, NotFound
 
@@ -52,6 +52,7 @@ def _take_away(store: Store, settings: Settings, container: Container) -> None:
         records.release(settings, left)
     os.rename(container.folder, f"{store.trash}/{container.id}")
     names.release(f"{store.names}/{container.name}", container.id)
+    event_log.container(container, "destroy")
 
 
 def _refuse_running(container: Container) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from estiba.engine import event_log
 from estiba.errors import Conflict
 from estiba.oci.platform import parse_platform
 from estiba.store import gc, images, references
@@ -34,10 +35,20 @@ def rmi(store: Store, name: str, *, force: bool = False, prune: bool = True, pla
     """
     if platform and (gone := _remove_platform(store, name, platform, force=force)):
         return gone + (collected(gc.collect(store)) if prune else [])
+    image_id = str(images.find(store, name).id)
     removed = images.remove(store, name, force=force)
+    tell(store, image_id, removed)
     lines = [Removed("Untagged", reference.familiar) for reference in removed.untagged]
     lines += [Removed("Deleted", str(image_id)) for image_id in removed.deleted]
     return lines + (collected(gc.collect(store)) if prune and removed.deleted else [])
+
+
+def tell(store: Store, image_id: str, removed: images.Removed) -> None:
+    """The events of a removal; Docker's have the image's id for its name as well."""
+    for _ in removed.untagged:
+        event_log.image(store, "untag", image_id, image_id)
+    for deleted in removed.deleted:
+        event_log.image(store, "delete", str(deleted), str(deleted))
 
 
 def collected(freed: gc.Freed) -> list[Removed]:

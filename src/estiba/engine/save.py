@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from estiba.engine import tar_writer
+from estiba.engine import event_log, tar_writer
 from estiba.engine.load_oci import NAME_ANNOTATIONS
 from estiba.errors import DataLoss, InvalidArgument
 from estiba.oci import media_types, strict_json
@@ -50,6 +50,8 @@ def save(store: Store, names: Sequence[str], out: BinaryIO, *, platform: str | N
         write = out.write  # the one thing that is asked of `out`
         for chunk in _archive(store, chosen):
             write(chunk)
+    for image_id in dict.fromkeys(str(saved.image.id) for saved in chosen):
+        event_log.image(store, "save", image_id, image_id)
 
 
 def _is_terminal(out: BinaryIO) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import containers, names, records, status, stored_options, supervision
+from estiba.engine import containers, event_log, names, records, status, stored_options, supervision
 from estiba.engine.launching import Launching, take_back
 from estiba.errors import CannotExecute, CommandNotFound, Conflict, DataLoss, LaunchFailed, NotFound
 from estiba.oci.digest import DiffID
@@ -28,6 +28,7 @@ class Stored(Launching):
 
     def __init__(self, store: Store, settings: Settings, container: Container) -> None:
         super().__init__(store, settings, _options(container), _record(store, container))
+        self.container = container
         self.gather()
         self.spec = container.spec()
         layers = [DiffID(text) for text in container.layers]
@@ -51,7 +52,7 @@ class Stored(Launching):
         if self.record.remove:
             names.will_go(self.record.folder, os.path.basename(self.record.name))
         self.take_range()
-        self.bind()
+        self.bind(self.container)
 
     def _forget_files(self) -> None:
         """Takes away what is made for each run: nodes of devices, and of --rm the work folder, whose mark `volatile` the kernel takes for
@@ -177,6 +178,7 @@ def attached(
     created = prepare(store, settings, container, attached=True, stdin=stdin, detach_keys=detach_keys)
     if created is None:
         raise Conflict(f"cannot start container {container.name} with its streams: it runs already", hint=f"estiba attach {container.name}")
+    event_log.container(container, "attach")
     launch = Launch(settings, created.plan, created.descriptors)
     return launch.spawn().wait() if stay else launch.exec()
 

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 
-from estiba.engine import containers, names, records, status, supervision
+from estiba.engine import containers, event_log, names, records, status, supervision
 from estiba.errors import Unavailable
 from estiba.linux.freezer import Freezer
 from estiba.runtime.spec import STOP_SIGNAL
@@ -34,7 +34,8 @@ def stop(store: Store, name: str, *, timeout: int | None = None, number: int | N
     """
     container = containers.find(store, name)
     leave_alone(store, container)
-    end(container, timeout=timeout, number=number)
+    if end(container, timeout=timeout, number=number):
+        event_log.container(container, "stop")
     return container.id
 
 
@@ -54,19 +55,23 @@ def leave_alone(store: Store, container: Container, *, keep: bool = False) -> No
     container.refresh()
 
 
-def end(container: Container, *, timeout: int | None = None, number: int | None = None) -> None:
-    """Ends the program of a container that was found, where it runs."""
+def end(container: Container, *, timeout: int | None = None, number: int | None = None) -> bool:
+    """Ends the program of a container that was found; False where none runs."""
     descriptor = container.pidfd()
     if descriptor is None:
-        return
+        return False
     try:
         seconds = timeout if timeout is not None else container.stop_timeout if container.stop_timeout is not None else DEFAULT_TIMEOUT
-        send(descriptor, number or stop_number(container))
+        number = number or stop_number(container)
+        if number == signal.SIGKILL:
+            seconds = max(seconds, int(_KILL_SECONDS))
+        send(container, descriptor, number)
         if not ends(descriptor, None if seconds < 0 else float(seconds)):
             kill_for_good(container, descriptor)
     finally:
         os.close(descriptor)
     settled(container)
+    return True
 
 
 def stop_number(container: Container) -> int:
@@ -75,8 +80,13 @@ def stop_number(container: Container) -> int:
     return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else int(signal.SIGTERM)
 
 
-def send(descriptor: int, number: int) -> None:
-    """Sends a signal. A machine's own process passes it on to the program in its guest (helper/PROTOCOL.md)."""
+def send(container: Container, descriptor: int, number: int) -> None:
+    """Sends a signal, and tells of it before. A machine's own process passes it on to the program in its guest (helper/PROTOCOL.md)."""
+    event_log.container(container, "kill", signal=str(int(number)))
+    _signal(descriptor, number)
+
+
+def _signal(descriptor: int, number: int) -> None:
     try:
         signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
@@ -90,10 +100,10 @@ def kill_for_good(container: Container, descriptor: int) -> None:
     and its disk is written. Raises Unavailable when the kernel does not let the program end.
     """
     if container.kernel and not names.goes(container.folder):
-        send(descriptor, signal.SIGPWR)
+        _signal(descriptor, signal.SIGPWR)
         if ends(descriptor, _POWER_SECONDS):
             return
-    send(descriptor, signal.SIGKILL)
+    send(container, descriptor, signal.SIGKILL)
     _thaw(container)
     waited = 0.0
     while not ends(descriptor, _KILL_SECONDS):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from time import time
 
-from estiba.engine import records, supervision
+from estiba.engine import event_log, records, supervision
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ _PATIENCE_SECONDS = 2
 
 def sweep(store: Store, settings: Settings) -> None:
     """Takes back what dead containers left on this machine, and empties a trash whose monitor was killed at it."""
-    if not os.path.exists(seen := _mark_of_boot(store)):
+    # Whether a command has looked at this store since the machine was started.
+    if not os.path.exists(seen := f"{event_log.folder(store.runtime)}/{event_log.store_key(store.containers)}"):
         from estiba.engine.after_boot import after_boot
 
         after_boot(store, settings)
@@ -31,12 +32,6 @@ def sweep(store: Store, settings: Settings) -> None:
         from estiba.store.layers import empty_trash
 
         empty_trash(store, settings)
-
-
-def _mark_of_boot(store: Store) -> str:
-    """The file in the folder of volatile state that tells that a command has looked at this store since the machine was started."""
-    status = os.stat(store.containers)
-    return f"{store.runtime}/stores/{status.st_dev}-{status.st_ino}"
 
 
 def _is_abandoned(trash: str) -> bool:

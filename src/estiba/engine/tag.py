@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiba.engine import event_log
 from estiba.engine.new_image import new_name
 from estiba.oci.reference import Reference
 from estiba.store import images
@@ -14,5 +15,7 @@ def tag(store: Store, source: str, target: str) -> Reference:
     Raises NotFound, Conflict for an ambiguous id, InvalidArgument.
     """
     name = new_name(store, target, "tag as")
-    images.tag(store, images.find(store, source), name)
+    image = images.find(store, source)
+    images.tag(store, image, name)
+    event_log.image(store, "tag", str(image.id), name.familiar)
     return name

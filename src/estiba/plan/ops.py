@@ -102,6 +102,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     297: ("files_xattr", "files", "sb", ("name", "value")),
     298: ("files_close", "files", "uqu", ("mode", "mtime", "nanoseconds")),
     299: ("guard", "host", "us", ("slot", "text")),
+    330: ("events", "host", "usssss", ("slot", "name", "start", "oom", "die", "destroy")),
 }
 
 NAMES: dict[int, str] = {code: entry[0] for code, entry in SCHEMA.items()}
@@ -653,3 +654,12 @@ def guard(slot: int, text: str | bytes) -> Op:
     `forget` is carried out.
     """
     return (299, slot, text)
+
+
+def events(slot: int, name: str | bytes, start: str | bytes, oom: str | bytes, die: str | bytes, destroy: str | bytes) -> Op:
+    """Lines for the file `name` of the slot's directory, each appended when it happens: the program was executed; it
+    has ended, and the kernel had killed for want of memory; it has ended; `discard` has taken the container away.
+    In a text the byte 1 stands for the time in seconds since 1970, 2 for that in nanoseconds, 3 for the exit code.
+    An empty text tells nothing.
+    """
+    return (330, slot, name, start, oom, die, destroy)

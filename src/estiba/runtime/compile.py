@@ -61,9 +61,9 @@ class Bindings:
     own; `devices` are host device nodes that the caller, never an image, named. `files` are (slot, target) pairs bound
     before the caller's mounts. `binfmt` is the slot of a folder and the rule that names an interpreter there. `idmapped` slots
     reach the container through its own user namespace's map. `window` is rows and columns of a terminal. `stdin` is 0, 1 or 2;
-    `muted` are the output streams that the client does not copy: 1 output, 2 error. `log` and `listen` are what the operations of
-    these names take. `cleanup` are the operations of the after section. In a guest's plan `prepare` comes first and binds the slots; in
-    that of a machine's jail `machine` stands in the place of `execute`.
+    `muted` are the output streams that the client does not copy: 1 output, 2 error. `log`, `events` and `listen` are what the
+    operations of these names take. `cleanup` are the operations of the after section. In a guest's plan `prepare` comes first and binds
+    the slots; in that of a machine's jail `machine` stands in the place of `execute`.
     """
 
     __slots__ = (
@@ -74,6 +74,7 @@ class Bindings:
         "cleanup",
         "detach_keys",
         "devices",
+        "events",
         "files",
         "idmapped",
         "layers",
@@ -112,6 +113,7 @@ class Bindings:
         self.idmapped: list[tuple[int, bool]] = []
         self.cgroups: list[int] = []
         self.status: int | None = None
+        self.events: tuple[int, str, bytes, bytes, bytes, bytes] | None = None
         self.listen: tuple[int, str] | None = None
         self.log: tuple[int, str, int, int] | None = None
         self.report: int | None = None
@@ -172,6 +174,8 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
         yield ops.detach_keys(bindings.detach_keys)
     if bindings.log is not None:
         yield ops.log(*bindings.log)
+    if bindings.events is not None:
+        yield ops.events(*bindings.events)
     if bindings.listen is not None:
         yield ops.listen(*bindings.listen)
     for given, operation in (

@@ -1,0 +1,124 @@
+"""Events: that each is told once, in order, by whoever learns of it, while files are rotated and writers are killed or stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from estiba.engine import event_log
+from estiba.engine.events import events
+from tests.support.command import command_under_test
+from tests.support.containers import IMAGE
+from tests.support.plans import children, comm, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from estiba.store.layout import Store
+    from tests.support.command import Command
+    from tests.support.containers import Remains
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture
+def engine(estiba: Command, alpine_store: Path, remains: Remains) -> Iterator[Callable[..., str]]:
+    def call(*words: str, status: int = 0) -> str:
+        done = estiba(*words, status=status, ESTIBA_ROOT=str(alpine_store))
+        return done.stdout.strip() or done.stderr.strip()
+
+    yield call
+    for container in call("ps", "-aq").split():
+        call("rm", "-f", container)
+    assert not remains.gone()
+
+
+def file_of(remains: Remains) -> Path:
+    status = os.stat(remains.root / "containers")
+    return remains.runtime / "stores" / f"{status.st_dev}-{status.st_ino}.events"
+
+
+def parent(pid: int) -> int:
+    """Field 4 of proc_pid_stat(5)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def told(remains: Remains, container: str) -> list[str]:
+    lines = [json.loads(line) for line in file_of(remains).read_text().splitlines()]
+    return [line["Action"] for line in lines if line["id"] == container]
+
+
+def test_the_next_command_tells_what_nobody_lived_to_tell(engine: Callable[..., str], remains: Remains) -> None:
+    container = engine("run", "-d", "--name", "orphan", IMAGE, "sleep", "1000")
+    program = int(engine("inspect", "-f", "{{.State.Pid}}", "orphan"))
+    keeper = parent(program)
+    monitor = parent(keeper)
+    assert (comm(keeper), comm(monitor)) == ("estiba-keeper", "estiba-monitor")
+    os.kill(keeper, signal.SIGSTOP)  # so that neither replaces the other
+    os.kill(monitor, signal.SIGKILL)
+    os.kill(keeper, signal.SIGKILL)
+    assert told(remains, container) == ["create", "start"]
+    until(lambda: engine("inspect", "-f", "{{.State.Status}}", "orphan") == "exited", "the end of the watchers")
+    engine("ps")
+    engine("ps")
+    assert told(remains, container) == ["create", "start", "die"]
+    assert json.loads(file_of(remains).read_text().splitlines()[-1])["Actor"]["Attributes"]["exitCode"] == "255"
+
+
+def test_a_stopped_writer_holds_no_container_up(engine: Callable[..., str], remains: Remains) -> None:
+    engine("run", "--rm", IMAGE, "true")
+    with file_of(remains).open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        container = engine("run", "-d", IMAGE, "true")
+        assert engine("wait", container) == "0"
+    until(lambda: told(remains, container) == ["create", "start", "die"], "the three events")
+
+
+def test_events_are_followed_over_a_rotation(engine: Callable[..., str], environment: dict[str, str], remains: Remains) -> None:
+    engine("run", "--rm", IMAGE, "true")
+    words = [*command_under_test(), "events", "--format", "{{.Action}} {{.Actor.Attributes.name}}", "-f", "event=create", "-f", "event=destroy"]
+    with subprocess.Popen(words, env=environment | {"ESTIBA_ROOT": str(remains.root)}, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        time.sleep(0.7)  # it tells what happens from its start on
+        with file_of(remains).open("a") as file:
+            file.write("\n" * event_log.LONGEST)
+        for number in range(3):
+            engine("create", "--name", f"box{number}", IMAGE, "true")
+            engine("rm", f"box{number}")
+        lines = [following.stdout.readline().strip() for _ in range(6)]
+        following.send_signal(signal.SIGINT)
+        assert following.wait(timeout=30) == 130
+    assert lines == [f"{word} box{number}" for number in range(3) for word in ("create", "destroy")]
+    assert file_of(remains).stat().st_size < event_log.LONGEST
+
+
+WRITER = """
+import sys
+from estiba.engine import event_log
+actor = event_log.Actor(sys.argv[1], sys.argv[2], "name", "image", {"text": "x" * 200})
+event_log.LONGEST = 30000
+for number in range(200):
+    event_log.container(actor, "one", "two", number=str(number))
+"""
+
+
+def test_many_writers_lose_nothing_and_keep_the_order(store: Store) -> None:
+    """Four processes, with rotations meanwhile, so that the last two files hold the youngest events."""
+    folder = f"{store.containers}/{'a' * 64}"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, folder, store.runtime]) for _ in range(4)]
+    assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
+    found = list(events(store, since="1h", until="0s"))
+    times = [event["timeNano"] for event in found]
+    assert times == sorted(times)
+    assert [event["Action"] for event in found] == ["one", "two"] * (len(found) // 2)
+    assert len(found) > 60
+    assert not children(os.getpid())
