@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from datetime import UTC
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from estiba.engine import event_log
 from estiba.engine.units import parse_moment
-from estiba.errors import InvalidArgument
+from estiba.errors import DataLoss, InvalidArgument
+from estiba.oci.strict_json import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,8 +118,8 @@ class _Reader:
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 try:
-                    event = json.loads(line)
-                except ValueError:
+                    event = loads(line, what="an event", raw_bytes=True)
+                except DataLoss:
                     continue  # a full disk cut it
                 if isinstance(event, dict) and "timeNano" in event:
                     yield event
