@@ -69,9 +69,9 @@ def test_the_next_command_tells_what_nobody_lived_to_tell(engine: Callable[..., 
     assert told(remains, container) == ["create", "start"]
     until(lambda: engine("inspect", "-f", "{{.State.Status}}", "orphan") == "exited", "the end of the watchers")
     engine("ps")
-    engine("ps")
-    assert told(remains, container) == ["create", "start", "die"]
-    assert json.loads(file_of(remains).read_text().splitlines()[-1])["Actor"]["Attributes"]["exitCode"] == "255"
+    engine("start", "orphan")
+    assert told(remains, container) == ["create", "start", "die", "start"]
+    assert json.loads(file_of(remains).read_text().splitlines()[-2])["Actor"]["Attributes"]["exitCode"] == "255"
 
 
 def test_a_stopped_writer_holds_no_container_up(engine: Callable[..., str], remains: Remains) -> None:

@@ -18,6 +18,7 @@ A container is dead when nobody holds the lock of its status file and its creato
 from __future__ import annotations
 
 import os
+import time
 
 from estiba.engine import event_log, names, status
 from estiba.engine.status import is_held
@@ -251,7 +252,6 @@ def kill_members(path: str) -> None:
     before its membership is checked again, so that a number that was given away meanwhile is never signalled.
     """
     import signal
-    import time
 
     try:
         with open(f"{path}/cgroup.kill", "w", encoding="ascii") as file:
@@ -291,8 +291,11 @@ def sweep(settings: Settings, limit: int | None = None) -> list[str]:
 
         thaw_abandoned(settings)
     found = _names(live_folder(settings))
+    if limit is not None and len(found) > limit:  # from another place each time, or those behind many that live would never be looked at
+        first = time.monotonic_ns() % len(found)
+        found = (found[first:] + found[:first])[:limit]
     swept = []
-    for container_id in found if limit is None else found[:limit]:
+    for container_id in found:
         record = read(settings, container_id)
         if record is not None and is_dead(record) and _release_dead(settings, record):
             swept.append(container_id)
