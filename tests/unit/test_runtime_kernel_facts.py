@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from estiba.engine import records
 from estiba.errors import FailedPrecondition
 from estiba.linux import cgroup, facts, mountinfo
 from estiba.linux.cgroup import Host
+from estiba.linux.freezer import Freezer
 
 if TYPE_CHECKING:
     from estiba.config.settings import Settings
@@ -208,3 +210,19 @@ def test_a_start_looks_at_so_many_records_and_no_more(settings: Settings, tmp_pa
         dead.write(settings)
     assert len(records.sweep(settings, limit=2)) == 2
     assert len(records.sweep(settings)) == 3
+
+
+@pytest.mark.parametrize(("number", "passes"), [(errno.ENOENT, True), (errno.ENODEV, True), (errno.EACCES, False)])
+def test_group_that_goes_while_it_is_thawed(number: int, passes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel answers ENODEV for a file of a group that is removed between open(2)'s steps."""
+    freezer = Freezer("/nowhere", unified=True)
+
+    def fail(*words: object, **rest: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("builtins.open", fail)
+    if passes:
+        freezer.thaw()
+    else:
+        with pytest.raises(OSError, match=os.strerror(number)):
+            freezer.thaw()

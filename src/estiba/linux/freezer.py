@@ -5,6 +5,7 @@ By cgroup.freeze of version 2 (cgroup-v2.rst, "Core Interface Files"), or freeze
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -60,11 +61,12 @@ class Freezer:
                 self._write(self._freeze)
 
     def thaw(self) -> None:
-        """Lets the group go on; one that is gone already is passed over."""
+        """Lets the group go on; one that is gone already, or is going (ENODEV), is passed over."""
         try:
             self._write(self.thaw_text)
-        except FileNotFoundError:
-            return
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
 
     def _read(self, name: str) -> str:
         with open(f"{self._group}/{name}", encoding="ascii") as file:
