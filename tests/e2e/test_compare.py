@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+from html import unescape
 from pathlib import Path
 
 import pytest
 
+from estiba.cli.compare_html import html
+from estiba.engine.compare import Figure, Report, RungReport
+from estiba.engine.compare.metrics import METRICS
 from tests.support.command import Command
 
 pytestmark = pytest.mark.e2e
@@ -43,6 +49,27 @@ def test_a_rung_that_does_not_run_is_named_with_its_reason(estiba: Command, imag
     assert [(rung["works"], rung["reason"]) for rung in json.loads(done.stdout)["rungs"]] == [(False, "podman is not installed")]
 
 
+# What a browser made of the page, as text: the widths of the page and the window, and of each bar and whisker beside its track.
+LAYOUT = """<script>
+const box = e => e.getBoundingClientRect();
+const inside = e => box(e).left >= box(e.parentElement).left - 1 && box(e).right <= box(e.parentElement).right + 1;
+document.title = JSON.stringify({
+  fits: document.documentElement.scrollWidth <= window.innerWidth,
+  bars: [...document.querySelectorAll('.bar')].map(e => box(e).width),
+  inside: [...document.querySelectorAll('.bar, .whisker')].every(inside),
+  values: [...document.querySelectorAll('.value, .times, h1, h2, h3')].every(e => e.scrollWidth <= e.clientWidth + 1),
+});
+</script>"""
+
+
+def browser(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", *words],
+        capture_output=True, text=True, errors="replace", timeout=120, check=True, cwd=folder,
+    )  # fmt: skip
+    return done.stdout
+
+
 def test_a_page_is_written_to_a_file(estiba: Command, image: str, tmp_path: Path) -> None:
     estiba(
         "compare", "-q", "--on", "container", "--repeat", "1", "--format", "html", "--language", "es", "-o", "r.html", image, timeout=120
@@ -50,6 +77,35 @@ def test_a_page_is_written_to_a_file(estiba: Command, image: str, tmp_path: Path
     text = (tmp_path / "r.html").read_text()
     assert "Contenedores y máquinas virtuales" in text
     assert "local/base:1" in text
+    browser(tmp_path, "--screenshot=r.png", "--window-size=1100,1600", f"file://{tmp_path}/r.html")
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_page_reads_and_prints_in_a_browser(tmp_path: Path, language: str) -> None:
+    """Every rung and every metric, on a wide window, on a narrow one, and on paper."""
+    names = ("container", "para", "partial", "full", "docker", "podman")
+    figures = {metric.name: number for number, metric in enumerate(METRICS, 1)}
+    rungs = [
+        RungReport(name, "1.0", figures={key: Figure((12.0 * n * k, 15.0 * n * k, 20.0 * n * k)) for key, k in figures.items()})
+        for n, name in enumerate(names, 1)
+    ]
+    machine = {"kernel": "6.1.0-57-cloud-amd64", "processor": "A processor with a long name @ 2.0 GHz", "processors": "2", "memory": "1e9"}
+    page = html(Report("registry.example.com/a/long/name:1.0", (), 10, "2026-01-01T00:00:00Z", machine, rungs), language)
+    assert not re.findall(r"(?:src|href)=|url\(|@import|https?:", page), "the page needs nothing else"
+    (tmp_path / "page.html").write_text(page)
+    (tmp_path / "asked.html").write_text(page.replace("</body>", LAYOUT + "</body>"))
+    for width in (1100, 500):
+        said = browser(tmp_path, "--dump-dom", f"--window-size={width},2000", f"file://{tmp_path}/asked.html")
+        found = json.loads(unescape(said.partition("<title>")[2].partition("</title>")[0]))
+        assert found["fits"], f"wider than {width}"
+        assert found["inside"]
+        assert found["values"], f"cut off at {width}"
+        assert len(found["bars"]) == len(names) * len(METRICS)
+        assert min(found["bars"]) > 0
+    browser(tmp_path, "--print-to-pdf=page.pdf", "--no-pdf-header-footer", f"file://{tmp_path}/page.html")
+    pages = len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes()))
+    assert 2 <= pages <= 5
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,34 @@ def test_a_ratio_is_how_many_times_better_the_container_is() -> None:
     ]
 
 
+def test_figures_that_overlap_say_nothing() -> None:
+    made = report(container={"start": [10.0, 30.0, 20.0]}, para={"start": [15.0, 40.0, 28.0]})
+    (claim,) = made.claims()
+    assert not claim.clear
+    assert "says nothing" in compare_text.claim_text(claim, "en")
+    assert "no dice nada" in compare_text.claim_text(claim, "es")
+    equal = report(container={"disk": [10.0]}, para={"disk": [10.0]})
+    assert equal.claims()[0].clear  # counted, not measured
+
+
+def test_ratio_of_a_claim_is_bold_and_beside_its_bar() -> None:
+    page = compare_html.html(report(**BOTH), "en")
+    assert "para takes <b>4.0</b> times" in page
+    assert '<span class="times">4.0×</span>' in page
+
+
+@pytest.mark.parametrize(("value", "unit", "text"), [(15792.0, "ns", "15.8 µs"), (999.0, "ns", "999 ns"), (2_500_000.0, "us", "2.50 s"), (1500.0, "M/s", "1500 M/s")])
+def test_times_have_the_unit_that_fits(value: float, unit: str, text: str) -> None:
+    assert shown(value, unit) == text
+
+
+def test_a_title_is_wrapped_where_the_terminal_is_narrow() -> None:
+    made = report(**BOTH)
+    assert all(len(line) <= 60 or "╱" in line or "–" in line or "█" in line for line in compare_text.terminal(made, "en", 60, colour=False)[3:5])
+    wide = compare_text.terminal(made, "en", 200, colour=False)
+    assert any(line.startswith("Time to the first instruction  from the command") for line in wide)
+
+
 def test_a_figure_that_speaks_against_a_claim_is_said_as_it_is() -> None:
     made = report(container={"start": [20.0]}, para={"start": [10.0]})
     (claim,) = made.claims()
@@ -80,7 +108,7 @@ def test_values_have_three_digits_and_their_unit() -> None:
     assert [shown(8_086_000, "B"), shown(25.44, "ms"), shown(1234.5, "us"), shown(2.345, "ms", "es")] == [
         "8.09 MB",
         "25.4 ms",
-        "1234 µs",
+        "1.23 ms",
         "2,35 ms" if compare_words.digits(2.345) == "2.35" else "2,34 ms",
     ]
 

@@ -9,7 +9,7 @@ from html import escape
 
 from estiba.cli.compare_text import claim_text, machine_line
 from estiba.cli.compare_words import ratio, shown, words
-from estiba.engine.compare import Report, RungReport
+from estiba.engine.compare import Claim, Report, RungReport
 from estiba.engine.compare.metrics import BY_NAME
 
 _COLOURS = {"container": "#0f766e", "para": "#2563eb", "partial": "#7c3aed", "full": "#b45309", "docker": "#64748b", "podman": "#94a3b8"}
@@ -18,7 +18,7 @@ _STYLE = """
 :root { color-scheme: light; --ink: #1c2330; --quiet: #5b6473; --line: #e3e7ee; --paper: #ffffff; --soft: #f6f8fb }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif }
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif }
 main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .5rem; letter-spacing: -.01em }
 h2 { font-size: 1.25rem; margin: 2.75rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line) }
@@ -35,8 +35,9 @@ ul { padding: 0; margin: 0; list-style: none }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1.75rem 2.5rem }
 figure { margin: 0; break-inside: avoid }
 figcaption { margin-bottom: .5rem } figcaption b { display: block } figcaption small { color: var(--quiet) }
-.row { display: grid; grid-template-columns: 5.2rem 1fr 5.6rem; gap: .6rem; align-items: center; font-size: .92rem; margin: .22rem 0 }
+.row { display: grid; grid-template-columns: 5.2rem 1fr 5.2rem 3rem; gap: .6rem; align-items: center; font-size: .92rem; margin: .22rem 0 }
 .row .value { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.row .times { text-align: right; font-variant-numeric: tabular-nums; color: var(--quiet); font-size: .88rem }
 .track { position: relative; height: 1.05rem; background: var(--soft); border-radius: 3px }
 .bar { position: absolute; inset: 0 auto 0 0; width: var(--w); min-width: 2px; background: var(--c); border-radius: 3px }
 .whisker { position: absolute; top: 50%; left: var(--l); width: var(--w); height: 0; border-top: 2px solid var(--ink); opacity: .55 }
@@ -48,11 +49,12 @@ th, td { text-align: right; padding: .4rem .6rem; border-bottom: 1px solid var(-
 th:first-child, td:first-child { text-align: left; white-space: normal }
 td small { color: var(--quiet); display: block }
 .quiet { color: var(--quiet); font-size: .93rem }
-@media (max-width: 34rem) { .charts { grid-template-columns: 1fr } .row { grid-template-columns: 4.6rem 1fr 5rem } }
+@media (max-width: 34rem) { .charts { grid-template-columns: 1fr } .row { grid-template-columns: 4.6rem 1fr 5rem 2.7rem } }
 @media print {
-  main { max-width: none; padding: 0 } h2 { break-after: avoid } .charts { grid-template-columns: 1fr 1fr; gap: 1.2rem 1.8rem }
-  body { font-size: 10.5pt } .bar, .swatch, .track, .claim { print-color-adjust: exact; -webkit-print-color-adjust: exact }
-  table { font-size: 8.5pt } th, td { padding: .25rem .35rem } .claim { break-inside: avoid }
+  html { font-size: 12px } main { max-width: none; padding: 0 } h2 { break-after: avoid; margin-top: 2rem }
+  .claims { grid-template-columns: repeat(3, 1fr) } .charts { grid-template-columns: 1fr 1fr; gap: 1.2rem 1.8rem }
+  .bar, .swatch, .track, .claim { print-color-adjust: exact; -webkit-print-color-adjust: exact }
+  .scroll { overflow: visible } th, td { padding: .25rem .35rem } tr, .claim, .legend li { break-inside: avoid }
 }
 """
 
@@ -105,9 +107,15 @@ def _claims(report: Report, language: str) -> str:
         return f"<p>{escape(word['no-claims'])}</p>"
     cards = []
     for key in dict.fromkeys(claim.key for claim in claims):
-        lines = "".join(f"<p>{escape(claim_text(claim, language))}.</p>" for claim in claims if claim.key == key)
+        lines = "".join(f"<p>{_claim(claim, language)}.</p>" for claim in claims if claim.key == key)
         cards.append(f'<div class="claim"><h3>{escape(word["claims"][key])}</h3>{lines}</div>')
     return '<div class="claims">' + "".join(cards) + "</div>"
+
+
+def _claim(claim: Claim, language: str) -> str:
+    """The sentence, its ratio in bold."""
+    begin, end = "\ue000", "\ue001"  # of the private use area: no word has them, and escape() leaves them
+    return escape(claim_text(claim, language, begin + "{}" + end)).replace(begin, "<b>").replace(end, "</b>")
 
 
 def _chart(report: Report, metric: str, language: str) -> str:
@@ -116,11 +124,11 @@ def _chart(report: Report, metric: str, language: str) -> str:
     better = word["less"] if BY_NAME[metric].less_is_better else word["more"]
     rows = [rung for rung in report.measured() if metric in rung.figures]
     longest = max(rung.figures[metric].interval[1] for rung in rows) or 1.0
-    drawn = "".join(_row(rung, metric, longest, language) for rung in rows)
+    drawn = "".join(_row(report, rung, metric, longest, language) for rung in rows)
     return f"<figure><figcaption><b>{escape(title)}</b><small>{escape(what)}; {escape(better)}</small></figcaption>{drawn}</figure>"
 
 
-def _row(rung: RungReport, metric: str, longest: float, language: str) -> str:
+def _row(report: Report, rung: RungReport, metric: str, longest: float, language: str) -> str:
     figure = rung.figures[metric]
     low, high = figure.interval
     whisker = ""
@@ -128,7 +136,17 @@ def _row(rung: RungReport, metric: str, longest: float, language: str) -> str:
         whisker = f'<span class="whisker" style="--l:{low / longest * 100:.2f}%;--w:{(high - low) / longest * 100:.2f}%"></span>'
     bar = f'<span class="bar" style="{_colour(rung)};--w:{figure.median / longest * 100:.2f}%"></span>'
     value = escape(shown(figure.median, BY_NAME[metric].unit, language))
-    return f'<div class="row"><span>{rung.name}</span><span class="track">{bar}{whisker}</span><span class="value">{value}</span></div>'
+    times = _beside(report, rung, metric, language)
+    return (
+        f'<div class="row"><span>{rung.name}</span><span class="track">{bar}{whisker}</span>'
+        f'<span class="value">{value}</span><span class="times">{times}</span></div>'
+    )
+
+
+def _beside(report: Report, rung: RungReport, metric: str, language: str) -> str:
+    """How many times better the container is."""
+    times = report.ratio(metric, rung)
+    return f"{ratio(times, language)}×" if times is not None and rung.name != "container" else ""
 
 
 def _table(report: Report, language: str) -> str:
@@ -150,9 +168,7 @@ def _cell(report: Report, rung: RungReport, metric: str, language: str) -> str:
     unit = BY_NAME[metric].unit
     low, high = figure.interval
     spread = f"{shown(low, unit, language)} – {shown(high, unit, language)}" if len(figure.values) > 1 else ""
-    times = report.ratio(metric, rung)
-    beside = f"{ratio(times, language)}×" if times is not None and rung.name != "container" else ""
-    small = "".join(f"<small>{escape(text)}</small>" for text in (spread, beside) if text)
+    small = "".join(f"<small>{escape(text)}</small>" for text in (spread, _beside(report, rung, metric, language)) if text)
     return escape(shown(figure.median, unit, language)) + small
 
 

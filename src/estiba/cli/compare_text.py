@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from estiba.cli import output
@@ -22,7 +23,7 @@ def terminal(report: Report, language: str, columns: int, *, colour: bool) -> li
     for metric in report.metrics():
         title, what = word["metrics"][metric]
         better = word["less"] if BY_NAME[metric].less_is_better else word["more"]
-        lines.append(f"{bold}{title}{off} {dim}{what}; {better}{off}")
+        lines += _title(title, f"{what}; {better}", columns, (bold, dim, off))
         lines += [*_bars(report, metric, language, room, colour=colour), ""]
     lines += [f"{bold}{word['claims-title']}{off}", *claim_lines(report, language, mark="  ")]
     for rung in report.rungs:
@@ -30,6 +31,14 @@ def terminal(report: Report, language: str, columns: int, *, colour: bool) -> li
             lines += ["", f"{word['not-here']}: {rung.name}: {output.escape(rung.reason)}"]
         lines += [f"{rung.name}: {output.escape(note)}" for note in rung.notes]
     return lines
+
+
+def _title(title: str, what: str, columns: int, marks: tuple[str, str, str]) -> list[str]:
+    """A chart's title, and what it shows: behind it where there is room, else below."""
+    bold, dim, off = marks
+    if len(title) + len(what) + 2 <= columns:
+        return [f"{bold}{title}{off}  {dim}{what}{off}"]
+    return [f"{bold}{title}{off}", *(f"  {dim}{line}{off}" for line in textwrap.wrap(what, max(20, columns - 2)))]
 
 
 def _bars(report: Report, metric: str, language: str, room: int, *, colour: bool) -> Iterator[str]:
@@ -68,14 +77,16 @@ def claim_lines(report: Report, language: str, mark: str) -> list[str]:
     return lines
 
 
-def claim_text(claim: Claim, language: str) -> str:
-    """One measured ratio as a sentence, also when it speaks against the claim."""
+def claim_text(claim: Claim, language: str, around: str = "{}") -> str:
+    """One measured ratio as a sentence, also when it speaks against the claim. `around` marks the ratio."""
     word = words(language)
     form = "claim" if BY_NAME[claim.metric].less_is_better else "claim-slower"
     value = claim.ratio
-    if value < 1:
+    if not claim.clear:
+        form = "claim-same"
+    elif value < 1:
         form, value = "claim-less", 1 / value
-    return str(word[form].format(metric=word["metrics"][claim.metric][0], rung=claim.rung, ratio=ratio(value, language)))
+    return str(word[form].format(metric=word["metrics"][claim.metric][0], rung=claim.rung, ratio=around.format(ratio(value, language))))
 
 
 def markdown(report: Report, language: str) -> list[str]:

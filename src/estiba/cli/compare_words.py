@@ -46,6 +46,7 @@ _ENGLISH: dict[str, Any] = {
     "claim": "{metric}: {rung} takes {ratio} times as much as the container",
     "claim-slower": "{metric}: the container does {ratio} times as much as {rung}",
     "claim-less": "{metric}: no: {rung} does better, the container's is {ratio} times worse",
+    "claim-same": "{metric}: what was measured of {rung} and of the container overlaps: it says nothing",
     "no-claims": "No virtual machine ran here, so nothing can be said of containers beside them.",
     "less": "less is better",
     "more": "more is better",
@@ -103,6 +104,7 @@ _SPANISH: dict[str, Any] = {
     "claim": "{metric}: {rung} necesita {ratio} veces lo que el contenedor",
     "claim-slower": "{metric}: el contenedor hace {ratio} veces lo que {rung}",
     "claim-less": "{metric}: no: {rung} es mejor, lo del contenedor es {ratio} veces peor",
+    "claim-same": "{metric}: lo medido de {rung} y del contenedor se solapa: no dice nada",
     "no-claims": "Aquí no funcionó ninguna máquina virtual, así que nada puede decirse de los contenedores frente a ellas.",
     "less": "menos es mejor",
     "more": "más es mejor",
@@ -131,15 +133,22 @@ def words(language: str) -> dict[str, Any]:
     return _TABLES[language]
 
 
+# Larger units of time, each a thousand of the one before.
+_TIMES = ("ns", "µs", "ms", "s")
+
+
 def shown(value: float, unit: str, language: str = "en") -> str:
     """A value with its unit, three significant digits."""
+    unit = "µs" if unit == "us" else unit
     if unit == "B":
-        text, name = human_size(int(value)), ""
+        text = human_size(int(value))
         at = next(i for i, c in enumerate(text) if c.isalpha())
-        text, name = text[:at], text[at:]
+        text, unit = text[:at], text[at:]
     else:
-        text, name = digits(value), {"us": "µs", "M/s": "M/s"}.get(unit, unit)
-    return f"{text.replace('.', ',') if language == 'es' else text} {name}"
+        while unit in _TIMES[:-1] and value >= 1000:
+            value, unit = value / 1000, _TIMES[_TIMES.index(unit) + 1]
+        text = digits(value)
+    return f"{text.replace('.', ',') if language == 'es' else text} {unit}"
 
 
 def digits(value: float) -> str:

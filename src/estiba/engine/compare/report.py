@@ -81,12 +81,15 @@ class RungReport:
 
 @dataclass(frozen=True)
 class Claim:
-    """One sentence of what is taught about containers, and how many times better the container is than `rung` in `metric`."""
+    """One sentence of what is taught about containers, and how many times better the container is than `rung` in `metric`. `clear`
+    tells that their intervals do not overlap: else the figures say nothing.
+    """
 
     key: str
     metric: str
     rung: str
     ratio: float
+    clear: bool = True
 
 
 # What is said of containers beside virtual machines, and the figure that bears it out or does not.
@@ -129,6 +132,11 @@ class Report:
             return None
         return theirs / ours if BY_NAME[metric].less_is_better else ours / theirs
 
+    def _clear(self, metric: str, rung: RungReport) -> bool:
+        base = next(each for each in self.measured() if each.name == CONTAINER)
+        (low, high), (other_low, other_high) = (each.figures[metric].interval for each in (base, rung))
+        return high < other_low or other_high < low or (low == high and other_low == other_high)
+
     def claims(self) -> list[Claim]:
         """Each sentence with its measured ratios, one for each virtual machine."""
         found = []
@@ -136,7 +144,7 @@ class Report:
             for rung in self.measured():
                 ratio = self.ratio(metric, rung)
                 if rung.name in MACHINES and ratio is not None:
-                    found.append(Claim(key, metric, rung.name, ratio))
+                    found.append(Claim(key, metric, rung.name, ratio, self._clear(metric, rung)))
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -148,5 +156,8 @@ class Report:
             "started": self.started,
             "machine": dict(self.machine),
             "rungs": [rung.to_json() for rung in self.rungs],
-            "claims": [{"claim": claim.key, "metric": claim.metric, "rung": claim.rung, "ratio": claim.ratio} for claim in self.claims()],
+            "claims": [
+                {"claim": claim.key, "metric": claim.metric, "rung": claim.rung, "ratio": claim.ratio, "clear": claim.clear}
+                for claim in self.claims()
+            ],
         }

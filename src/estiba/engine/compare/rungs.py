@@ -11,7 +11,9 @@ from collections.abc import Iterable, Sequence
 
 from estiba import __version__
 from estiba.config.settings import Settings
+from estiba.engine import kernels
 from estiba.engine.compare.report import CONTAINER, ENGINES, MACHINES
+from estiba.engine.guest_disks import layer_image
 from estiba.engine.save import save
 from estiba.errors import EstibaError, InvalidArgument, Unavailable
 from estiba.oci.digest import hex_of
@@ -89,16 +91,19 @@ class Estiba(Rung):
         words = [*_own_command(), *(["--config", config] if config else []), "--root", settings.root]
         chosen = [] if isolation == CONTAINER else ["--isolation", isolation]
         super().__init__(isolation, store, words, ["--network", "none", *chosen])
+        self.settings = settings
 
     def version(self) -> str:
         """The engine, and the kernel that is shared."""
         return f"estiba {__version__}, Linux {os.uname().release}" if self.name == CONTAINER else f"estiba {__version__}"
 
     def places(self) -> list[str]:
-        """The layers' folders; nothing for a machine, whose disks and kernel are not counted yet."""
-        if self.name != CONTAINER:
-            return []
-        return [f"{self.store.layers}/{hex_of(diff_id)}/fs" for diff_id in find(self.store, self.image).layers]
+        """The layers' folders; for a machine the disks that were made of them, and its kernel."""
+        layers = find(self.store, self.image).layers
+        if self.name == CONTAINER:
+            return [f"{self.store.layers}/{hex_of(diff_id)}/fs" for diff_id in layers]
+        kernel = kernels.choose(self.store, self.settings, None, self.name)
+        return [f"{self.store.layers}/{hex_of(kernel.layer)}/fs", *(layer_image(self.store, self.settings, each) for each in layers)]
 
 
 class Other(Rung):
