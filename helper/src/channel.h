@@ -33,6 +33,7 @@ enum message_type {
     MESSAGE_EXECUTE = 37,      /* all is done but execve(2): the connection's end now means that it succeeded */
     MESSAGE_CLIENT = 38,       /* number: a later client's, descriptor: its connection; the keeper holds it for a next monitor */
     MESSAGE_CLIENT_GONE = 39,  /* number */
+    MESSAGE_JOINED = 40,       /* number: the pid of the process that was made in the container, descriptor: its pidfd */
 };
 
 struct message {

@@ -9,6 +9,8 @@
  *   6. mounts do not travel back to the host
  *   7. slots that were not cloned are opened again in this mount namespace, before anything can hide their paths
  *   8. the plan's operations
+ *
+ * With `join` the namespaces are there already: between 1 and 2 join.c leads into them, and 4, 6 and 7 have no object.
  */
 #define _GNU_SOURCE
 #include "container.h"
@@ -124,6 +126,8 @@ static void become_root(struct container *self)
 {
     const struct op *user = plan_find(self->plan, OP_USER_NAMESPACE);
 
+    if (namespaces_of(self->plan) & CLONE_NEWUSER)
+        become_joined_root(self);
     if (user == NULL)
         return;
     self->groups_denied = user->args.user_namespace.setgroups.u == 0;
@@ -164,7 +168,7 @@ void part_from_host(struct container *self)
 void container_main(struct run *run, int connection)
 {
     static struct container self;
-    uint64_t flags = plan_find(run->plan, OP_NAMESPACES)->args.namespaces.flags.q;
+    const struct op *join = plan_find(run->plan, OP_JOIN);
 
     self = (struct container){.run = run, .plan = run->plan, .keeper = connection, .root = -1, .proc = -1, .devpts = -1,
                               .mask = -1, .streams = {-1, -1, -1}};
@@ -175,20 +179,24 @@ void container_main(struct run *run, int connection)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     join_cgroups();
     close_cgroups();
+    if (join != NULL)
+        join_container(&self, join);
     wait_for_keeper(&self);
     prctl(PR_SET_DUMPABLE, 0);
     trace("child");
     reset_signals();
     setsid();
-    if ((flags & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) != 0)
+    if (join == NULL && (namespaces_of(run->plan) & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) != 0)
         fail(LAUNCH, "namespaces", errno, NULL, "of cgroups");
     become_root(&self);
     leave_keyring();
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of ids clears it (prctl(2)) */
     prctl(PR_SET_DUMPABLE, 0);
     umask(0022);
-    open_slots(&self);
-    part_from_host(&self);
+    if (join == NULL) {
+        open_slots(&self);
+        part_from_host(&self);
+    }
     make_streams(&self);
     for (uint32_t i = 0; i < run->plan->count; i++) {
         const struct op *op = &run->plan->ops[i];
@@ -196,6 +204,8 @@ void container_main(struct run *run, int connection)
             continue;
         if (op_is(op, OP_INIT))
             self.init = true;
+        else if (join != NULL && op_is(op, OP_OOM_SCORE_ADJ))
+            continue; /* join.c did it before the container's procfs was all there is */
         else if (op_is(op, OP_EXECUTE))
             op_execute(&self, op);
         else if (op_is(op, OP_MACHINE))

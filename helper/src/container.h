@@ -27,7 +27,15 @@ struct container {
     bool wants_home;
     const char *home;
     bool groups_denied; /* setgroups(2) is denied in the user namespace */
+    bool joined;        /* the container runs already, and its processes may have changed what they can reach */
 };
+
+/* join.c: takes the caller into a container that runs. Returns in a new process of its namespaces, whose parent is the keeper. */
+void join_container(struct container *self, const struct op *op);
+/* The joined user namespace's root, as far as it has one. */
+void become_joined_root(struct container *self);
+/* A pseudo-terminal's file system at /dev/pts, or -1. */
+int joined_devpts(const struct container *self);
 
 /* container.c: the mounts become slaves: what the host mounts below a bind with propagation arrives, nothing goes back
  * (mount_namespaces(7)). Opens what later operations need of the host. */

@@ -127,10 +127,11 @@ static void report_failure(const char *record, size_t size)
 
 static void clone_program(struct run *self, const int connection[2])
 {
-    const struct op *user = plan_find(self->plan, OP_USER_NAMESPACE), *namespaces = plan_find(self->plan, OP_NAMESPACES);
+    const struct op *user = plan_find(self->plan, OP_USER_NAMESPACE);
+    /* The cgroup namespace's root is the cgroup of that moment: it is made when the program has joined its own. */
+    uint64_t made = namespaces_of(self->plan) & ~(uint64_t)CLONE_NEWCGROUP;
     struct clone_args args = {
-        /* The cgroup namespace's root is the cgroup of that moment: it is made when the program has joined its own. */
-        .flags = (namespaces->args.namespaces.flags.q & ~(uint64_t)CLONE_NEWCGROUP) | CLONE_PIDFD | (user ? CLONE_NEWUSER : 0),
+        .flags = (self->joins ? 0 : made) | CLONE_PIDFD | (user ? CLONE_NEWUSER : 0),
         .pidfd = (uint64_t)(uintptr_t)&self->program,
         .exit_signal = SIGCHLD,
     };
@@ -155,6 +156,26 @@ static void clone_program(struct run *self, const int connection[2])
             fail(LAUNCH, "cgroup", error, NULL, "the container's cgroup");
         fail(LAUNCH, user ? "user_namespace" : "namespaces", error, NULL, "of the container");
     }
+}
+
+/* The process that was cloned joined the container and made the program there, which has the same connection and waits. */
+static void adopt_program(struct run *self, int connection)
+{
+    struct descriptors descriptors;
+    char data[MAX_RECORD];
+    struct message message;
+    ssize_t size = channel_receive(connection, &message, data, sizeof data - 1, &descriptors, 0);
+
+    if (size >= 0 && message.type == MESSAGE_FAILED) {
+        data[size] = '\0';
+        report_failure(data, (size_t)size);
+    }
+    if (size < 0 || message.type != MESSAGE_JOINED || descriptors.count != 1)
+        fail(LAUNCH, "join", 0, "the container may have ended", "the process that joins it was killed");
+    waitpid(self->pid, NULL, __WALL);
+    close_fd(&self->program);
+    self->pid = (pid_t)message.number;
+    self->program = descriptors.fds[0];
 }
 
 static void prepare_program(struct run *self, int connection)
@@ -208,14 +229,18 @@ static void start_program(struct run *self)
     channel_pair(connection);
     clone_program(self, connection);
     close(connection[1]);
+    if (self->joins)
+        adopt_program(self, connection[0]);
     prepare_program(self, connection[0]);
     if (!hear_program(self, connection[0]))
         fail(LAUNCH, "container", 0, NULL, "its first process was killed");
     close(connection[0]);
     trace("executed");
-    self->namespaces[0] = open_namespace(self, MNT, "mnt");
-    self->namespaces[1] = open_namespace(self, NET, "net");
-    self->namespaces[2] = open_namespace(self, IPC, "ipc");
+    if (!self->joins) {
+        self->namespaces[0] = open_namespace(self, MNT, "mnt");
+        self->namespaces[1] = open_namespace(self, NET, "net");
+        self->namespaces[2] = open_namespace(self, IPC, "ipc");
+    }
     self->phase = STARTED;
     status_running(self);
     events_started(self);

@@ -104,7 +104,7 @@ static void start(struct run *run)
     ignore_signals();
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
         fail(LAUNCH, "subreaper", errno, NULL, "the monitor");
-    if ((plan_find(run->plan, OP_NAMESPACES)->args.namespaces.flags.q & CLONE_NEWPID) == 0)
+    if ((namespaces_of(run->plan) & CLONE_NEWPID) == 0)
         take_orphans();
     if (run->kind != STREAMS_NULL)
         make_stages(run);
@@ -282,6 +282,8 @@ static _Noreturn void finish(struct monitor *self)
         while (channel_receive(run->keeper, &message, NULL, 0, NULL, 0) >= 0)
             ; /* until it let the namespaces go and ended */
     }
+    if (run->pid > 0) /* without a keeper it is ours: unreaped it would hold up the end of the PID namespace that it joined */
+        waitpid(run->pid, NULL, WNOHANG | __WALL);
     after_behind_report(run);
     _exit(0);
 }

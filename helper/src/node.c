@@ -54,7 +54,7 @@ void op_working_directory(struct container *self, const struct op *op)
 {
     const char *path = op->args.working_directory.path.s.data;
     char cwd[4096];
-    autoclose fd = resolve_directory(self->root, path, 0755);
+    autoclose fd = self->joined ? resolve(self->root, path, O_PATH | O_DIRECTORY) : resolve_directory(self->root, path, 0755);
 
     if (fd < 0 || fchdir(fd) != 0)
         fail(LAUNCH, "working_directory", errno, NULL, "%s", path);

@@ -25,6 +25,7 @@ enum {
     OP_LISTEN = 13,
     OP_CONNECT = 14,
     OP_DETACH_KEYS = 15,
+    OP_JOIN = 17,
     OP_GUEST_DIRECTORY = 25,
     OP_GUEST_MOUNT = 26,
     OP_GUEST_FILE = 27,
@@ -122,6 +123,7 @@ union arguments {
     struct { union value slot, name; } listen;
     struct { union value slot, name; } connect;
     struct { union value keys; } detach_keys;
+    struct { union value pidfd, flags; } join;
     struct { union value path, mode; } guest_directory;
     struct { union value fstype, source, target, flags, options, offset; } guest_mount;
     struct { union value path, mode, content; } guest_file;
@@ -206,6 +208,7 @@ static const struct schema schemas[] = {
     {13, SIDE_HOST, "listen", "us"},
     {14, SIDE_HOST, "connect", "us"},
     {15, SIDE_HOST, "detach_keys", "b"},
+    {17, SIDE_HOST, "join", "uq"},
     {25, SIDE_GUEST, "guest_directory", "su"},
     {26, SIDE_GUEST, "guest_mount", "sssqsq"},
     {27, SIDE_GUEST, "guest_file", "sub"},

@@ -11,7 +11,7 @@
 static const uint16_t once[] = {
     OP_USER_NAMESPACE, OP_NAMESPACES, OP_STREAMS, OP_CLIENT, OP_LOG,  OP_STATUS,       OP_REPORT,  OP_TRACE, OP_STOP_SIGNAL,
     OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE, OP_CONNECT, OP_DETACH_KEYS,
-    OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_BINFMT, OP_EVENTS,
+    OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_BINFMT, OP_EVENTS, OP_JOIN,
 };
 
 static _Noreturn void refuse(const struct op *op, const char *reason)
@@ -45,6 +45,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_REPORT:
     case OP_TRACE:
     case OP_CONTAINER_ROOT:
+    case OP_JOIN:
     case OP_GUARD:
         check_slot(plan, op, args->all[0].u, false);
         break;
@@ -82,14 +83,20 @@ static void check_slots(const struct plan *plan, const struct op *op)
     }
 }
 
+static const uint64_t namespace_flags =
+    CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWTIME;
+
 static void check_values(const struct plan *plan, const struct op *op)
 {
     const union arguments *args = &op->args;
 
     switch (op->schema->code) {
     case OP_NAMESPACES:
-        if (args->namespaces.flags.q &
-            ~(uint64_t)(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWTIME))
+        if (args->namespaces.flags.q & ~namespace_flags)
+            refuse(op, "has a flag that is not a namespace's");
+        break;
+    case OP_JOIN:
+        if (args->join.flags.q & ~(namespace_flags | CLONE_NEWUSER))
             refuse(op, "has a flag that is not a namespace's");
         break;
     case OP_STREAMS:
@@ -196,27 +203,32 @@ void plan_check_guard(const struct plan *plan)
     check_codes(plan, allowed, ARRAY_SIZE(allowed));
 }
 
-void plan_check_run(const struct plan *plan)
+/* Of a container that runs nothing is made again: what is left is streams, and the process. */
+static void check_joins(const struct plan *plan)
+{
+    static const uint16_t allowed[] = {OP_SLOT,         OP_JOIN,   OP_CGROUP,            OP_STREAMS,   OP_CLIENT,
+                                       OP_STATUS,       OP_REPORT, OP_DETACH_KEYS,       OP_CONSOLE,   OP_RLIMIT,
+                                       OP_OOM_SCORE_ADJ, OP_BOUNDING, OP_USER,           OP_CAPABILITIES, OP_NO_NEW_PRIVILEGES,
+                                       OP_SECCOMP,      OP_WORKING_DIRECTORY, OP_EXECUTE};
+    const struct op *join = plan_find(plan, OP_JOIN);
+
+    check_codes(plan, allowed, ARRAY_SIZE(allowed));
+    if ((join->args.join.flags.q & CLONE_NEWNS) == 0)
+        refuse(join, "needs the container's mount namespace");
+}
+
+/* Of a new container: namespaces, and one root that is made and entered. */
+static void check_makes(const struct plan *plan)
 {
     static const uint16_t others[] = {OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD};
-
-    const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *machine = plan_find(plan, OP_MACHINE);
-    const struct op *execute = machine ? machine : plan_find(plan, OP_EXECUTE);
+    const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *pivot = plan_find(plan, OP_PIVOT);
     const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
-    const struct op *pivot = plan_find(plan, OP_PIVOT), *streams = plan_find(plan, OP_STREAMS);
 
-    check_all(plan);
     for (uint32_t i = 0; i < plan->count; i++)
         if (is_one_of(&plan->ops[i], others, ARRAY_SIZE(others)))
             refuse(&plan->ops[i], "does not belong here");
-    if (execute == NULL)
-        fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
-    if (execute + 1 < plan->ops + plan->count && execute[1].schema->side == SIDE_CONTAINER)
-        refuse(execute, "is not the container's last operation");
     if (namespaces == NULL || (namespaces->args.namespaces.flags.q & CLONE_NEWNS) == 0)
         fail(LAUNCH, "plan", 0, NULL, "it has no mount namespace of its own");
-    if (streams != NULL && streams->args.streams.kind.u == 2 && plan_find(plan, OP_CONSOLE) == NULL)
-        refuse(streams, "of a pseudo-terminal need console");
     if (root == NULL || pivot == NULL || pivot < root || plan_next(plan, root, OP_OVERLAY) || plan_next(plan, root, OP_ROOT))
         fail(LAUNCH, "plan", 0, NULL, "it needs one root, and a pivot into it");
     for (const struct op *op = root + 1; op < plan->ops + plan->count && op->schema->side == SIDE_CONTAINER; op++)
@@ -225,4 +237,22 @@ void plan_check_run(const struct plan *plan)
     for (const struct op *op = plan->ops; op < root; op++)
         if (is_of_the_root(op))
             refuse(op, "comes before the root");
+}
+
+void plan_check_run(const struct plan *plan)
+{
+    const struct op *machine = plan_find(plan, OP_MACHINE), *streams = plan_find(plan, OP_STREAMS);
+    const struct op *execute = machine ? machine : plan_find(plan, OP_EXECUTE);
+
+    check_all(plan);
+    if (execute == NULL)
+        fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
+    if (execute + 1 < plan->ops + plan->count && execute[1].schema->side == SIDE_CONTAINER)
+        refuse(execute, "is not the container's last operation");
+    if (streams != NULL && streams->args.streams.kind.u == 2 && plan_find(plan, OP_CONSOLE) == NULL)
+        refuse(streams, "of a pseudo-terminal need console");
+    if (plan_find(plan, OP_JOIN) != NULL)
+        check_joins(plan);
+    else
+        check_makes(plan);
 }

@@ -39,6 +39,12 @@ void run_close_others(const struct plan *plan)
         fail(LAUNCH, "close_range", errno, NULL, "of the inherited descriptors");
 }
 
+uint64_t namespaces_of(const struct plan *plan)
+{
+    const struct op *join = plan_find(plan, OP_JOIN);
+    return join ? join->args.join.flags.q : plan_find(plan, OP_NAMESPACES)->args.namespaces.flags.q;
+}
+
 static struct log log_of(const struct plan *plan)
 {
     const struct op *op = plan_find(plan, OP_LOG);
@@ -61,6 +67,7 @@ void run_read(struct run *run, const struct plan *plan)
 
     *run = (struct run){
         .plan = plan,
+        .joins = plan_find(plan, OP_JOIN) != NULL,
         .stop_signal = stop ? stop->args.stop_signal.number.u : 0,
         .log = log_of(plan),
         .status = slot_fd(plan, OP_STATUS),
@@ -161,6 +168,8 @@ int run_main(const struct plan *plan)
     run_read(&run, plan);
     trace_to(slot_fd(plan, OP_TRACE));
     trace("plan");
+    if (run.joins)
+        set_failure_subject("exec in container", EXIT_CANNOT_EXECUTE);
     report_slot = run.report;
     if (run.report >= 0)
         set_failure_sink(write_report);

@@ -55,6 +55,7 @@ struct run {
     enum input_kind input_kind;
     bool attached, signal_proxy;
     uint32_t muted; /* bits of the output streams that the client does not copy: 1 output, 2 error */
+    bool joins; /* the program joins a container that runs, whose namespaces are its own keeper's to hold */
     uint32_t rows, columns, stop_signal;
     struct log log;
     int status, report, listener; /* descriptors, -1 where the plan names none */
@@ -99,6 +100,9 @@ void take_streams(struct run *run, const struct descriptors *descriptors);
 
 /* wait.c: how the program ended, into exit_code and exit_signal; false when it did not, or nobody knows any more. */
 bool take_exit_status(struct run *run);
+
+/* run.c: CLONE_NEW* flags of the namespaces that the program does not share with the helper: made for it, or joined. */
+uint64_t namespaces_of(const struct plan *plan);
 
 /* trace.c: a line for `run --explain` where the plan asks for it. */
 void trace_to(int fd);

@@ -59,6 +59,16 @@ void make_streams(struct container *self)
     send_outer_ends(self, outer, has_input ? 3 : 2);
 }
 
+static void bind_console(struct container *self, int slave)
+{
+    autoclose target = bind_target(self, slave, "/dev/console");
+
+    if (target < 0)
+        fail(LAUNCH, "console", errno, NULL, "/dev/console");
+    autoclose mount = sys_open_tree(slave, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    attach("console", mount, target, "/dev/console");
+}
+
 /* The slave by TIOCGPTPEER (ioctl_tty(2)), so that no path of the container is trusted to lead to it. */
 void op_console(struct container *self, const struct op *op)
 {
@@ -66,17 +76,16 @@ void op_console(struct container *self, const struct op *op)
     int locked = 0;
 
     (void)op;
+    if (self->joined)
+        self->devpts = joined_devpts(self);
     int master = self->devpts < 0 ? -1 : openat(self->devpts, "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (master < 0 || ioctl(master, TIOCSPTLCK, &locked) != 0)
         fail(LAUNCH, "console", errno, NULL, "a pseudo-terminal in /dev/pts");
     int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (slave < 0 || ioctl(master, TIOCSWINSZ, &size) != 0)
         fail(LAUNCH, "console", errno, NULL, "a pseudo-terminal in /dev/pts");
-    autoclose target = bind_target(self, slave, "/dev/console");
-    if (target < 0)
-        fail(LAUNCH, "console", errno, NULL, "/dev/console");
-    autoclose mount = sys_open_tree(slave, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-    attach("console", mount, target, "/dev/console");
+    if (!self->joined)
+        bind_console(self, slave);
     for (int i = 0; i < 3; i++)
         self->streams[i] = slave;
     self->terminal = true;

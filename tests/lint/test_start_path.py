@@ -17,6 +17,7 @@ import estiba
 
 if TYPE_CHECKING:
     from tests.support.command import Command
+    from tests.support.live import Live
 
 SITE = Path(next(iter(estiba.__path__))).parent
 BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from estiba.cli.main import isolated; isolated()"
@@ -59,6 +60,21 @@ def test_run_imports_nothing_heavy(estiba: Command, environment: dict[str, str])
     modules, done = imported_by("run", "--rm", "--network", "none", "hello", environment=environment)
     assert done.returncode == 0, done.stderr
     assert "estiba.runtime.launch" in modules, "the command did not get as far as the launch"
+    assert foreign(modules) == set()
+
+
+def test_exec_imports_nothing_heavy(estiba: Command, environment: dict[str, str]) -> None:
+    modules, done = imported_by("exec", "none", "true", environment=environment)
+    assert "no such container" in done.stderr
+    assert "estiba.engine.exec" in modules
+    assert "estiba.runtime.exec_spec" in modules
+    assert foreign(modules) == set()
+
+
+def test_exec_in_a_container_imports_nothing_heavy(live: Live) -> None:
+    live.start()
+    modules, done = imported_by("exec", "-it", "-e", "A=B", "-u", "0", "-w", "/tmp", "box", "true", environment=live.environment)
+    assert done.returncode == 0, done.stderr
     assert foreign(modules) == set()
 
 

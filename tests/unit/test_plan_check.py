@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 HOST: list[Op] = [ops.slot(0, 0, "/layers"), ops.namespaces(0x20000), ops.streams(1, 0, 0, 0), ops.client(1, 1)]
 CONTAINER: list[Op] = [ops.root(0, 0), ops.pivot(), ops.execute(["true"], ["A=B"])]
 MACHINE = ops.machine(["/linux"], [], "/initramfs", "/init", [], b"plan", 1, 0, 0)
+JOIN: list[Op] = [HOST[0], *HOST[2:], ops.join(0, 0x10020000)]
 AFTER: list[Op] = [ops.forget(0, "name")]
 
 
@@ -61,6 +62,7 @@ def test_a_plan_that_makes_sense(sanitized: str) -> None:
     assert check_ops(sanitized, HOST + CONTAINER + AFTER) == (0, b"")
     assert check_ops(helper_path(), HOST + CONTAINER + AFTER) == (0, b"")
     assert check_ops(helper_path(), [*HOST, *CONTAINER[:-1], MACHINE, *AFTER]) == (0, b"")
+    assert check_ops(sanitized, [*JOIN, CONTAINER[-1]]) == (0, b"")
 
 
 def without(plan: list[Op], code: int) -> list[Op]:
@@ -114,6 +116,16 @@ def without(plan: list[Op], code: int) -> list[Op]:
         ([*HOST, *CONTAINER[:2], ops.binfmt(0, ":"), CONTAINER[2]], "binfmt comes after the pivot"),
         ([*HOST, CONTAINER[0], ops.binfmt(7, ":"), *CONTAINER[1:]], "binfmt names a slot that is not bound"),
         ([*HOST, ops.guard(0, "x"), *CONTAINER], "guard does not belong here"),
+        (JOIN, "it executes nothing"),
+        ([*JOIN, JOIN[-1], CONTAINER[-1]], "join stands twice"),
+        ([*JOIN[:-1], ops.join(7, 0x20000), CONTAINER[-1]], "join names a slot that is not bound"),
+        ([*JOIN[:-1], ops.join(0, 0x10000000), CONTAINER[-1]], "join needs the container's mount namespace"),
+        ([*JOIN[:-1], ops.join(0, 0x20100), CONTAINER[-1]], "join has a flag that is not a namespace's"),
+        ([*JOIN, *CONTAINER], "root does not belong here"),
+        ([*JOIN, HOST[1], CONTAINER[-1]], "namespaces does not belong here"),
+        ([*JOIN, ops.mask("/x"), CONTAINER[-1]], "mask does not belong here"),
+        ([*JOIN, ops.init(), CONTAINER[-1]], "init does not belong here"),
+        ([*JOIN, CONTAINER[-1], *AFTER], "forget does not belong here"),
         ([], "it executes nothing"),
     ],
 )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Words after `estiba` -> module in estiba.cli that holds the COMMAND. A dictionary is a group.
 VERBS: dict[str, str | dict[str, str]] = {
     "run": "run",
+    "exec": "exec",
     "attach": "attach",
     "logs": "logs",
     "cp": "cp",
@@ -64,6 +65,7 @@ VERBS: dict[str, str | dict[str, str]] = {
     "events": "events",
     "container": {
         "run": "run",
+        "exec": "exec",
         "attach": "attach",
         "logs": "logs",
         "create": "create",
@@ -122,9 +124,9 @@ VERBS: dict[str, str | dict[str, str]] = {
 
 # Docker's words for what is not here yet: answered by one line, not taken for a typing error.
 _NOT_YET = {
-    "": "build builder buildx compose exec manifest network pause plugin search stats top unpause update "
+    "": "build builder buildx compose manifest network pause plugin search stats top unpause update "
     "volume",
-    "container": "exec pause stats top unpause update",
+    "container": "pause stats top unpause update",
     "image": "build",
 }
 

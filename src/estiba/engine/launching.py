@@ -94,7 +94,7 @@ class Launching:
         self.record.cgroups = [group.path for group in self.groups]
         self.bindings = Bindings(self.facts.maps)
         self.bindings.lowers = lowers
-        self.profile = self._read_profile()
+        self.profile = profile_of(self.options, self.seccomp_path())
         self.bindings.seccomp = filter_of(self.options, self.profile, self.spec, architecture)
         self.binder = self._binder()
         if self.machine is None and architecture != host_platform().architecture:
@@ -103,17 +103,9 @@ class Launching:
             if not foreign.is_native(architecture, host_platform().architecture):
                 self.binder.interpreter = foreign.find(architecture, self.options)
 
-    def _read_profile(self) -> bytes | None:
-        """The caller's system-call profile, where there is one. It is the container's for good: see `seccomp_path`."""
-        if self.options.privileged or self.options.seccomp in (None, "unconfined"):
-            return None
-        from estiba.engine.seccomp_filter import read_profile
-
-        return read_profile(self.seccomp_path())
-
     def seccomp_path(self) -> str:
-        """Where the profile is read: at a later start in the container's folder."""
-        return f"{self.record.folder}/seccomp.json"
+        """Where the caller's system-call profile is read: later in the container's folder, for it is the container's for good."""
+        return stored_profile(self.record.folder)
 
     def _binder(self) -> Binder:
         if self.machine is None:
@@ -224,8 +216,25 @@ def unique(layers: list[DiffID]) -> list[DiffID]:
     return unique_layers(layers)
 
 
+def stored_profile(folder: str) -> str:
+    """The file of a container's own system-call profile."""
+    return f"{folder}/seccomp.json"
+
+
+def profile_of(options: RunOptions, path: str) -> bytes | None:
+    """The caller's system-call profile, from `path`, where there is one. Raises InvalidArgument when it cannot be read."""
+    if options.privileged or options.seccomp in (None, "unconfined"):
+        return None
+    from estiba.engine.seccomp_filter import read_profile
+
+    return read_profile(path)
+
+
 def filter_of(options: RunOptions, profile: bytes | None, spec: dict[str, Any], architecture: str) -> bytes | None:
-    """The system-call filter of a container, None where it has none; `profile` is the caller's. Raises InvalidArgument, DataLoss."""
+    """The system-call filter of a container's programs, None where it has none (seccomp(2)). `profile` is the caller's.
+
+    Raises InvalidArgument, DataLoss.
+    """
     if options.privileged or options.seccomp == "unconfined":
         return None
     from estiba.runtime import capabilities, seccomp_default

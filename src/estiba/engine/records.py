@@ -17,6 +17,7 @@ A container is dead when nobody holds the lock of its status file and its creato
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -256,15 +257,21 @@ def kill_members(path: str) -> None:
     try:
         with open(f"{path}/cgroup.kill", "w", encoding="ascii") as file:
             file.write("1")
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):  # no such file on version 1; the group is gone
+            raise
         for pid in cgroup.members(path):
             try:
                 descriptor = os.pidfd_open(pid)
             except ProcessLookupError:
                 continue
-            if pid in cgroup.members(path):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            os.close(descriptor)
+            try:
+                if pid in cgroup.members(path):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it has just ended
+            finally:
+                os.close(descriptor)
     time.sleep(0.002)  # the kernel takes a moment to end them; `_remove_group` tries again
 
 

@@ -149,7 +149,7 @@ def spawn(settings: Settings, created: Created) -> None:
         launch = Launch(settings, created.binder.plan(), created.descriptors)
         if launch.spawn().wait() == 0:
             return
-        error = _failure(os.pread(report, 4096, 0).decode("utf-8", "replace"))
+        error = launch_failure(os.pread(report, 4096, 0), "start container")
         status.fail(f"{created.folder}/status", error.message)
         records.finish(settings, created.record)
         raise error
@@ -157,14 +157,14 @@ def spawn(settings: Settings, created: Created) -> None:
         os.close(report)
 
 
-def _failure(record: str) -> EstibaError:
-    """The helper's failure record (helper/PROTOCOL.md) as an error."""
-    text, _, hint = record.rstrip("\n").partition("\t")
+def launch_failure(record: bytes, verb: str) -> EstibaError:
+    """The helper's failure record (helper/PROTOCOL.md) as an error: `cannot <verb>: ...`."""
+    text, _, hint = record.decode("utf-8", "replace").rstrip("\n").partition("\t")
     kind, _, rest = text.partition(" ")
     step, _, rest = rest.partition(" ")
     kinds = {"not-found": CommandNotFound, "cannot-execute": CannotExecute}
     words = rest.partition(" ")[2]
-    return kinds.get(kind, LaunchFailed)(f"cannot start container: {step} {words}".rstrip(), hint=hint or None)
+    return kinds.get(kind, LaunchFailed)(f"cannot {verb}: {step} {words}".rstrip(), hint=hint or None)
 
 
 def attached(

@@ -10,6 +10,7 @@ This module is on the start path of ``run``: it imports os, the error tree and i
 
 from __future__ import annotations
 
+import errno
 import os
 
 from estiba.errors import FailedPrecondition, InvalidArgument, PermissionDenied
@@ -199,6 +200,10 @@ def _words(path: str) -> list[str]:
         with open(path, encoding="utf-8") as file:
             return file.read().split()
     except (FileNotFoundError, PermissionError):
+        return []
+    except OSError as error:
+        if error.errno != errno.ENODEV:  # the group was removed while its file was open
+            raise
         return []
 
 

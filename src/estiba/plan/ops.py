@@ -30,6 +30,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     13: ("listen", "host", "us", ("slot", "name")),
     14: ("connect", "host", "us", ("slot", "name")),
     15: ("detach_keys", "host", "b", ("keys",)),
+    17: ("join", "host", "uq", ("pidfd", "flags")),
     25: ("guest_directory", "guest", "su", ("path", "mode")),
     26: ("guest_mount", "guest", "sssqsq", ("fstype", "source", "target", "flags", "options", "offset")),
     27: ("guest_file", "guest", "sub", ("path", "mode", "content")),
@@ -208,6 +209,14 @@ def detach_keys(keys: bytes) -> Op:
     return (15, keys)
 
 
+def join(pidfd: int, flags: int) -> Op:
+    """The program becomes a further process of a container that runs: the namespaces `flags` (CLONE_NEW*) of the
+    process that the slot's pidfd names are joined (setns(2)) in the place of `user_namespace`, `namespaces` and all
+    that makes a root.
+    """
+    return (17, pidfd, flags)
+
+
 def guest_directory(path: str | bytes, mode: int) -> Op:
     """Makes a directory, and its parents, in the guest's own tree."""
     return (25, path, mode)
@@ -295,8 +304,8 @@ def file(path: str | bytes, mode: int, content: bytes) -> Op:
 
 
 def console() -> Op:
-    """Opens the pseudo-terminal of `streams` kind 2 in the container's devpts, hands its master to the monitor and
-    binds its slave at /dev/console. After /dev/pts is mounted.
+    """Opens the pseudo-terminal of `streams` kind 2 in the container's devpts, hands its master to the monitor and,
+    but after `join`, binds its slave at /dev/console. After /dev/pts is mounted.
     """
     return (40,)
 
@@ -375,8 +384,8 @@ def seccomp(filter: bytes, flags: int) -> Op:
 
 
 def working_directory(path: str | bytes) -> Op:
-    """Chdir(2), made when missing; getcwd(2) must begin with a slash afterwards. Before `user` it is made as root,
-    after it the new user must be able to enter it.
+    """Chdir(2), made when missing but after `join`; getcwd(2) must begin with a slash afterwards. Before `user` it is
+    made as root, after it the new user must be able to enter it.
     """
     return (55, path)
 

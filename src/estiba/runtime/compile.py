@@ -34,6 +34,7 @@ _MASK64 = 0xFFFFFFFFFFFFFFFF
 
 # clone(2)
 _CLONE = {
+    "user": 0x10000000,
     "mount": 0x00020000,
     "cgroup": 0x02000000,
     "uts": 0x04000000,
@@ -143,7 +144,7 @@ def compile_plan(spec: dict[str, Any], bindings: Bindings) -> list[Op]:
         *_identity(spec),
         *_hidden(spec),
         ops.pivot(),
-        *_process(spec, bindings),
+        *process_ops(spec, bindings.seccomp, bindings.machine),
         *bindings.cleanup,
     ]
 
@@ -159,10 +160,7 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
     if "user" in kinds:
         maps = bindings.maps
         yield ops.user_namespace(maps.uid_map, maps.gid_map, maps.setgroups, maps.newuidmap, maps.newgidmap)
-    flags = 0
-    for kind in kinds - {"user"}:
-        flags |= _CLONE[kind]
-    yield ops.namespaces(flags)
+    yield ops.namespaces(namespace_flags(spec) & ~_CLONE["user"])
     for number, recursive in bindings.idmapped:
         yield ops.idmap(number, int(recursive))
     for number in bindings.cgroups:
@@ -185,6 +183,14 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
     ):
         if given is not None:
             yield operation(given)
+
+
+def namespace_flags(spec: dict[str, Any]) -> int:
+    """CLONE_NEW* of the container's own namespaces (clone(2))."""
+    flags = 0
+    for kind in _namespaces(spec):
+        flags |= _CLONE[kind]
+    return flags
 
 
 def _namespaces(spec: dict[str, Any]) -> set[str]:
@@ -276,7 +282,8 @@ def _hidden(spec: dict[str, Any]) -> Iterator[Op]:
 # --- the process -----------------------------------------------------------------------------------------------------------
 
 
-def _process(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
+def process_ops(spec: dict[str, Any], seccomp: bytes | None, machine: Op | None = None) -> Iterator[Op]:
+    """Steps 5 to 8: what becomes the program of `spec`, under the filter `seccomp`; or what `machine` says in the place of `execute`."""
     process, annotations = spec["process"], spec["annotations"]
     for limit in process["rlimits"]:
         number = RLIMITS[limit["type"].removeprefix("RLIMIT_").lower()]
@@ -285,8 +292,8 @@ def _process(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
         yield ops.oom_score_adj(process["oomScoreAdj"] & _MASK64)
     yield ops.working_directory(process["cwd"])
     late = process["noNewPrivileges"]
-    if bindings.seccomp is not None and not late:
-        yield ops.seccomp(bindings.seccomp, 0)
+    if seccomp is not None and not late:
+        yield ops.seccomp(seccomp, 0)
     held = capabilities.mask(process["capabilities"]["bounding"])
     yield ops.bounding(held)
     groups = annotations.get(GROUPS, "")
@@ -294,8 +301,8 @@ def _process(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
     yield ops.capabilities(held, held, 0, 0)
     if late:
         yield ops.no_new_privileges()
-        if bindings.seccomp is not None:
-            yield ops.seccomp(bindings.seccomp, 0)
+        if seccomp is not None:
+            yield ops.seccomp(seccomp, 0)
     if annotations.get(INIT) == "true":
         yield ops.init()
-    yield bindings.machine or ops.execute(process["args"], process["env"])
+    yield machine or ops.execute(process["args"], process["env"])

@@ -1,0 +1,136 @@
+"""`exec`: a further process in a container that runs. On the start path.
+
+Only the helper enters the container (hardening W5): by the pidfd of its program, with its control groups, user, capabilities and filter.
+Nothing is made on the host, so nothing is recorded. The process is watched by a monitor and a keeper of its own; what its caller does not
+wait for goes on as long as the container does. `engine/exec_child.py` is this for the library.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiba.engine import containers, records, stored_options
+from estiba.engine.binder import window
+from estiba.engine.launching import filter_of, profile_of, stored_profile
+from estiba.errors import Conflict, NotImplemented
+from estiba.linux.facts import hard_limits
+from estiba.oci.platform import parse_platform
+from estiba.plan import ops
+from estiba.runtime.compile import namespace_flags, process_ops
+from estiba.runtime.exec_spec import exec_spec
+from estiba.runtime.launch import Launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiba.config.settings import Settings
+    from estiba.engine.containers import Container
+    from estiba.plan.ops import Op
+    from estiba.runtime.options import RunOptions
+    from estiba.store.layout import Store
+
+_NULL, _PIPES, _TERMINAL = 0, 1, 2  # kinds of `streams` (helper/ops.toml)
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def exec_(store: Store, settings: Settings, name: str, options: RunOptions, *, stay: bool = False) -> int:
+    """Runs `options.command` in a container, with the caller's streams, and exits with its code; or, with `options.detach`, with 0 when it
+    was executed.
+
+    Without `stay` the helper takes this process's place, and nothing is returned. Of the options these count: command env env_files
+    environ user workdir tty interactive privileged detach detach_keys.
+
+    Raises NotFound, Conflict (an ambiguous id, a container that does not run). What the helper cannot do is its exit code: 127 for a
+    program that is not there, 126 for one that cannot be executed and for every other failure.
+    """
+    launch = prepare(settings, containers.find(store, name), options)
+    return launch.spawn().wait() if stay else launch.exec()
+
+
+def prepare(
+    settings: Settings, container: Container, options: RunOptions, *, status: int | None = None, report: int | None = None
+) -> Launch:
+    """What launches the process. `status` and `report` are descriptors for the helper's status and failure (helper/PROTOCOL.md)."""
+    _check_runs(container)
+    if options.env_files:
+        from estiba.engine.container_files import read_env_file
+
+        read = [entry for path in options.env_files for entry in read_env_file(path)]
+        options.env, options.env_files = read + options.env, []
+    stored = stored_options.options(container.options, f"{container.folder}/state.json")
+    own = container.spec()
+    spec = exec_spec(own, options, hard_limits())
+    profile = profile_of(stored, stored_profile(container.folder))
+    process = process_ops(spec, filter_of(stored, profile, own, parse_platform(container.platform).architecture))
+    draft = _Draft(settings, container)
+    try:
+        host = draft.host(own)
+        for given, operation in ((status, ops.status), (report, ops.report)):
+            if given is not None:
+                host.append(operation(draft.slot(os.dup(given))))
+        return Launch(settings, [*draft.slots, *host, *_streams(options), *process], draft.descriptors)
+    except BaseException:
+        for descriptor in draft.descriptors:
+            os.close(descriptor)
+        raise
+
+
+def _check_runs(container: Container) -> None:
+    name = container.name
+    if container.status == "restarting":
+        raise Conflict(f"cannot exec in container {name}: it is restarting", hint="wait until it runs")
+    if container.status == "paused":
+        raise Conflict(f"cannot exec in container {name}: it is paused", hint=f"let it go on first: estiba unpause {name}")
+    if container.status != "running":
+        raise _not_running(container)
+    if container.kernel:
+        raise NotImplemented(f"cannot exec in container {name}: it runs on a kernel of its own", hint="run it with --isolation container")
+
+
+def _not_running(container: Container) -> Conflict:
+    return Conflict(f"cannot exec in container {container.name}: it is not running", hint=f"start it first: estiba start {container.name}")
+
+
+class _Draft:
+    """What the helper needs of the host: descriptors, and their slots."""
+
+    def __init__(self, settings: Settings, container: Container) -> None:
+        self._settings = settings
+        self._container = container
+        self.descriptors: list[int] = []
+        self.slots: list[Op] = []
+
+    def slot(self, descriptor: int) -> int:
+        self.descriptors.append(descriptor)
+        self.slots.append(ops.slot(len(self.slots), descriptor, ""))
+        return len(self.slots) - 1
+
+    def host(self, spec: dict[str, Any]) -> list[Op]:
+        """The way in: namespaces and control groups. Raises Conflict when the container ends at this moment."""
+        container = self._container
+        # Held by the helper: the container's mounts live on while a process is on its way into them (containers.mounted).
+        self.slot(containers.mounted(container, shared=True).acquire().descriptor)
+        program = container.pidfd()
+        record = records.read(self._settings, container.id)
+        if program is None or record is None:
+            if program is not None:
+                os.close(program)
+            raise _not_running(container)
+        host = [ops.join(self.slot(program), namespace_flags(spec))]
+        for path in record.cgroups:
+            try:
+                host.append(ops.cgroup(self.slot(os.open(path, _PATH))))
+            except FileNotFoundError:
+                raise _not_running(container) from None
+        return host
+
+
+def _streams(options: RunOptions) -> list[Op]:
+    """Streams and client. As Docker's, `exec` passes no signals on: who ends it leaves the process to itself."""
+    kind = _TERMINAL if options.tty else _NULL if options.detach else _PIPES
+    rows, columns = window() if options.tty else (0, 0)
+    streams = [ops.streams(kind, int(options.interactive and not options.detach), rows, columns), ops.client(int(not options.detach), 0)]
+    if options.tty and options.detach_keys:
+        streams.append(ops.detach_keys(options.detach_keys))
+    return [*streams, *([ops.console()] if options.tty else [])]
