@@ -255,7 +255,7 @@ def kill_members(path: str) -> None:
     import signal
 
     try:
-        with open(f"{path}/cgroup.kill", "w", encoding="ascii") as file:
+        with open(f"{path}/cgroup.kill", "w", encoding="utf-8") as file:
             file.write("1")
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENODEV):  # no such file on version 1; the group is gone

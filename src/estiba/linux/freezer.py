@@ -69,9 +69,9 @@ class Freezer:
                 raise
 
     def _read(self, name: str) -> str:
-        with open(f"{self._group}/{name}", encoding="ascii") as file:
+        with open(f"{self._group}/{name}", encoding="utf-8") as file:
             return file.read().strip()
 
     def _write(self, text: str) -> None:
-        with open(self.control, "w", encoding="ascii") as file:
+        with open(self.control, "w", encoding="utf-8") as file:
             file.write(text)
