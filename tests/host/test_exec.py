@@ -18,7 +18,7 @@ from estiba.errors import CannotExecute, CommandNotFound, Conflict, LaunchFailed
 from estiba.runtime.options import RunOptions
 from estiba.store.layout import Store
 from tests.support.containers import IMAGE
-from tests.support.plans import comm, descendants, until
+from tests.support.plans import Running, comm, descendants, until
 
 if TYPE_CHECKING:
     from estiba.engine.containers import Container
@@ -63,7 +63,7 @@ def test_an_ordinary_users_container(live_user: Live) -> None:
 def test_a_killed_watcher_loses_nothing(live: Live, name: str) -> None:
     live.start()
     words = [*live.command, "exec", "-i", "box", "sh", "-c", "echo up; read x; echo $x; exit 5"]
-    with subprocess.Popen(words, env=live.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with Running(words, env=live.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stdout.readline() == b"up\n"
@@ -76,7 +76,7 @@ def test_a_killed_watcher_loses_nothing(live: Live, name: str) -> None:
 
 def test_a_killed_command_leaves_the_program_to_the_container(live: Live) -> None:
     live.start()
-    with subprocess.Popen([*live.command, "exec", "box", "sleep", "1000"], env=live.environment) as process:
+    with Running([*live.command, "exec", "box", "sleep", "1000"], env=live.environment) as process:
         until(lambda: "sleep 1000" in live("exec", "box", "ps"), "the program")
         process.terminate()
     assert "sleep 1000" in live("exec", "box", "ps")
