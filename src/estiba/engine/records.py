@@ -255,8 +255,11 @@ def kill_members(path: str) -> None:
     import signal
 
     try:
-        with open(f"{path}/cgroup.kill", "w", encoding="utf-8") as file:
-            file.write("1")
+        descriptor = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)  # not open(): to make a file there is EACCES
+        try:
+            os.write(descriptor, b"1")
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENODEV):  # no such file on version 1; the group is gone
             raise
