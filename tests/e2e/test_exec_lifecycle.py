@@ -78,6 +78,21 @@ def test_it_is_in_the_container(box: Engine) -> None:
     assert box("exec", "box", "sh", "-c", groups).stdout == ""
 
 
+def test_top_shows_the_processes_of_the_container(box: Engine) -> None:
+    box("exec", "-d", "box", "sleep", "77")
+    heading, *rows = [line.split(maxsplit=7) for line in box("top", "box").stdout.splitlines()]
+    assert heading == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
+    assert sorted(row[7] for row in rows) == ["sleep 1000", "sleep 77"]
+    assert box.state("box", "{{.State.Pid}}") in [row[1] for row in rows]
+    lines = box("top", "box", "-eo", "pid,args").stdout.splitlines()
+    assert lines[0].split() == ["PID", "COMMAND"]
+    assert {line.split(maxsplit=1)[1] for line in lines[1:]} == {"sleep 1000", "sleep 77"}
+    assert box("top", "box", "aux").stdout.startswith("USER")
+    assert box("top", "box", "--nosuch", status=1 if box.words[0] == "docker" else 125).stderr
+    box("stop", "-t", "0", "box")
+    assert "not running" in box("top", "box", status=1).stderr
+
+
 def test_detached_goes_on_alone(box: Engine) -> None:
     assert box("exec", "-d", "box", "sh", "-c", "echo unheard; sleep 0.2; echo done > /done").stdout == ""
     box("exec", "-d", "box", "nothing-here", status=None)

@@ -54,6 +54,7 @@ def test_an_ordinary_users_container(live_user: Live) -> None:
     assert live("exec", "-w", "/etc", "box", "sh", "-c", "id -u; pwd; cat /file") == "0\n/etc\nsecret\n"
     assert "/dev/pts/" in live("exec", "-t", "box", "tty")
     assert live("exec", "-i", "box", "cat", stdin=b"in") == "in"
+    assert "COMMAND\nsh" in live("top", "box", "-o", "comm")
     live("exec", "box", "sh", "-c", "exit 9", status=9)
     if live.full("run", "--rm", "-u", "7", IMAGE, "true", status=None).returncode == 0:  # there are other ids
         assert live("exec", "-u", "7:8", "box", "sh", "-c", "id -u; id -g") == "7\n8\n"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 VERBS: dict[str, str | dict[str, str]] = {
     "run": "run",
     "exec": "exec",
+    "top": "top",
     "attach": "attach",
     "logs": "logs",
     "cp": "cp",
@@ -66,6 +67,7 @@ VERBS: dict[str, str | dict[str, str]] = {
     "container": {
         "run": "run",
         "exec": "exec",
+        "top": "top",
         "attach": "attach",
         "logs": "logs",
         "create": "create",
@@ -124,9 +126,9 @@ VERBS: dict[str, str | dict[str, str]] = {
 
 # Docker's words for what is not here yet: answered by one line, not taken for a typing error.
 _NOT_YET = {
-    "": "build builder buildx compose manifest network pause plugin search stats top unpause update "
+    "": "build builder buildx compose manifest network pause plugin search stats unpause update "
     "volume",
-    "container": "pause stats top unpause update",
+    "container": "pause stats unpause update",
     "image": "build",
 }
 

@@ -52,7 +52,7 @@ def prepare(
     settings: Settings, container: Container, options: RunOptions, *, status: int | None = None, report: int | None = None
 ) -> Launch:
     """What launches the process. `status` and `report` are descriptors for the helper's status and failure (helper/PROTOCOL.md)."""
-    _check_runs(container)
+    _check_enters(container)
     if options.env_files:
         from estiba.engine.container_files import read_env_file
 
@@ -76,20 +76,26 @@ def prepare(
         raise
 
 
-def _check_runs(container: Container) -> None:
-    name = container.name
+def check_runs(container: Container, verb: str) -> None:
+    """Raises Conflict, `cannot <verb> container ...`, unless the container runs."""
     if container.status == "restarting":
-        raise Conflict(f"cannot exec in container {name}: it is restarting", hint="wait until it runs")
+        raise Conflict(f"cannot {verb} container {container.name}: it is restarting", hint="wait until it runs")
+    if container.status not in ("running", "paused"):
+        raise _not_running(container, verb)
+
+
+def _check_enters(container: Container) -> None:
+    name = container.name
+    check_runs(container, "exec in")
     if container.status == "paused":
         raise Conflict(f"cannot exec in container {name}: it is paused", hint=f"let it go on first: estiba unpause {name}")
-    if container.status != "running":
-        raise _not_running(container)
     if container.kernel:
         raise NotImplemented(f"cannot exec in container {name}: it runs on a kernel of its own", hint="run it with --isolation container")
 
 
-def _not_running(container: Container) -> Conflict:
-    return Conflict(f"cannot exec in container {container.name}: it is not running", hint=f"start it first: estiba start {container.name}")
+def _not_running(container: Container, verb: str = "exec in") -> Conflict:
+    name = container.name
+    return Conflict(f"cannot {verb} container {name}: it is not running", hint=f"start it first: estiba start {name}")
 
 
 class _Draft:
