@@ -355,6 +355,33 @@ def test_a_layer_that_is_damaged_inside(fake_registry: FakeRegistry, store: Stor
     assert nothing_stored(store) or os.listdir(store.layers) == []
 
 
+# --- worker processes ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("boot", "cause"),
+    [("import os; os._exit(3)", "ended with status 3"), ("import os; os.read(0, 9); os.kill(os.getpid(), 9)", "ended with status -9")],
+)
+def test_a_worker_that_dies(
+    fake_registry: FakeRegistry, store: Store, settings: Settings, image: TestImage, monkeypatch: pytest.MonkeyPatch, boot: str, cause: str
+) -> None:
+    fake_registry.add("app", "1", image)
+    monkeypatch.setattr("estiba.store.layers.workers._BOOT", boot)
+    with pytest.raises(errors.FailedPrecondition, match=cause):
+        pull(store, settings, f"{fake_registry.host}/app:1")
+    assert nothing_stored(store)
+
+
+def test_no_interpreter_for_workers(
+    fake_registry: FakeRegistry, store: Store, settings: Settings, image: TestImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_registry.add("app", "1", image)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+    with pytest.raises(errors.FailedPrecondition, match="/nowhere/python3: No such file"):
+        pull(store, settings, f"{fake_registry.host}/app:1")
+    assert nothing_stored(store)
+
+
 # --- a registry that dies at any point (H04) ---------------------------------------------------------------------------------------
 
 

@@ -312,6 +312,14 @@ def test_a_file_with_all_its_names_used_up_is_copied(bench: Bench, monkeypatch: 
     assert bench.rebuilt(second) == second
 
 
+def test_files_are_shared_whether_their_shelves_are_listed_or_not(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.unpack(archive(member(b"a", b"x"), member(b"b", b"y")))
+    monkeypatch.setattr("estiba.store.layers.apply.MAX_LISTED", 0)
+    assert bench.unpack(archive(member(b"a", b"x"), member(b"c", b"y"))).shared_bytes == 1
+    monkeypatch.undo()
+    assert bench.unpack(archive(member(b"a", b"x"), member(b"c", b"y"), member(b"d", b"z"))).shared_bytes == 2
+
+
 def test_removing_gives_back_what_no_other_layer_holds(bench: Bench) -> None:
     first, second = tree_of({"same": b"s" * 5000, "one": b"1" * 5000}), tree_of({"same": b"s" * 5000, "two": b"2"})
     bench.unpack(first)

@@ -10,24 +10,25 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from estiba.config.settings import is_loopback
 from estiba.errors import InvalidArgument
 
 
-@dataclass(frozen=True)
-class Proxy:
+class Proxy(NamedTuple):
     """An HTTP proxy: `host`, `port`, and the value of `Proxy-Authorization` (never shown) when its URL has user information."""
 
     host: str
     port: int
-    authorization: str | None = field(default=None, repr=False)
+    authorization: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Proxy({self.host!r}, {self.port})"
 
 
-@dataclass(frozen=True)
-class Proxies:
+class Proxies(NamedTuple):
     """The environment's proxies; `for_origin` answers for one origin."""
 
     https: Proxy | None = None

@@ -120,7 +120,7 @@ _DEFAULTS: dict[str, object] = {
     # Above what systemd and login.defs hand out (systemd's UIDS-GIDS.md), below 2^31 for file systems with signed ids.
     "id_range_start": 0x70000000,
     "id_range_count": 4094 * 65536,
-    "parallel_downloads": 3,
+    "parallel_downloads": 4,
     "unpack_max_bytes": 64 * 1024**3,
     "unpack_max_inodes": 4_000_000,
     "userns": "auto",

@@ -23,14 +23,17 @@ from estiba.oci.image_config import ImageConfig, parse_image_config
 from estiba.oci.manifest import Index, Manifest, check_diff_ids, choose_manifest, no_platform, parse_manifest
 from estiba.oci.platform import Platform, host_platform, matches, parse_platform
 from estiba.oci.reference import Reference, parse_reference
-from estiba.registry.client import Registry
-from estiba.registry.credentials import Credentials
 from estiba.store import blobs, gc, images, layers, references
 from estiba.store.images import Image
 from estiba.store.layout import Store
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from estiba.registry.client import Registry
+
+#: Workers that start while the registry is asked about an image that is not here.
+_EARLY_WORKERS = 2
 
 
 def pull(
@@ -48,8 +51,11 @@ def pull(
     """
     wanted = reference if isinstance(reference, Reference) else parse_reference(reference, settings.default_registry)
     chosen = parse_platform(platform) if isinstance(platform, str) else platform
-    with Registry(wanted.registry, settings, Credentials().get) as registry:
-        return _Pull(store, settings, registry, chosen, progress or Silent()).pull(wanted)
+    with layers.Workers(settings) as workers:
+        if references.get(store, wanted) is None:
+            workers.prepare(_EARLY_WORKERS)
+        with _registry(settings, wanted.registry) as registry:
+            return _Pull(store, settings, registry, workers, chosen, progress or Silent()).pull(wanted)
 
 
 def pull_all(
@@ -69,18 +75,34 @@ def pull_all(
             )
         reference = parse_reference(reference, settings.default_registry)
     chosen = parse_platform(platform) if isinstance(platform, str) else platform
-    with Registry(reference.registry, settings, Credentials().get) as registry:
-        job = _Pull(store, settings, registry, chosen, progress or Silent())
+    with layers.Workers(settings) as workers, _registry(settings, reference.registry) as registry:
+        job = _Pull(store, settings, registry, workers, chosen, progress or Silent())
         return [job.pull(reference.with_tag(tag)) for tag in registry.tags(reference.repository)]
+
+
+def _registry(settings: Settings, host: str) -> Registry:
+    from estiba.registry.client import Registry
+    from estiba.registry.credentials import Credentials
+
+    return Registry(host, settings, Credentials().get)
 
 
 class _Pull:
     """What the steps of one pull share."""
 
-    def __init__(self, store: Store, settings: Settings, registry: Registry, platform: Platform | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        registry: Registry,
+        workers: layers.Workers,
+        platform: Platform | None,
+        progress: Progress,
+    ) -> None:
         self.store = store
         self.settings = settings
         self.registry = registry
+        self._workers = workers
         self._platform = platform
         self._wanted = platform or host_platform()
         self.progress = progress
@@ -192,10 +214,12 @@ class _Pull:
             return False
         from concurrent.futures import ThreadPoolExecutor
 
-        with layers.Workers(self.settings) as workers, ThreadPoolExecutor(self.settings.parallel_downloads, "pull") as pool:
+        with ThreadPoolExecutor(self.settings.parallel_downloads, "pull") as pool:
             jobs: list[Future[None]] = []
             try:
-                jobs += (pool.submit(self._layer, workers, repository, *item) for item in missing.items())
+                # The largest first: a large one that comes last would keep one processor busy alone.
+                largest = sorted(missing.items(), key=lambda item: -item[1].size)
+                jobs += (pool.submit(self._layer, repository, *item) for item in largest)
                 self._await(jobs)
             except BaseException:  # also KeyboardInterrupt: the threads must end before the store is let go
                 self._stop.set()
@@ -213,14 +237,14 @@ class _Pull:
         for job in finished:
             job.result()
 
-    def _layer(self, workers: layers.Workers, repository: str, diff_id: DiffID, descriptor: Descriptor) -> None:
+    def _layer(self, repository: str, diff_id: DiffID, descriptor: Descriptor) -> None:
         if self._stop.is_set():
             raise errors.Cancelled("cannot pull: interrupted")
         stream = _LayerStream(self, repository, descriptor)
         source = f"{self.registry.host}/{repository}"
         blob = layers.LayerBlob(descriptor.digest, descriptor.size, descriptor.media_type, source)
         try:
-            workers.apply(diff_id, stream, blob, progress=self.progress)
+            self._workers.apply(diff_id, stream, blob, progress=self.progress)
         finally:
             stream.close()
         if not stream.started:

@@ -10,7 +10,7 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from estiba import errors
@@ -32,8 +32,7 @@ _CLIENT_ID = "estiba"
 Fetch = Callable[[Origin, str, dict[str, str], bytes | None], Answer]
 
 
-@dataclass(frozen=True)
-class _Token:
+class _Token(NamedTuple):
     value: str
     expires: float  # time.monotonic()
 

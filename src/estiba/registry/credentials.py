@@ -12,7 +12,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from estiba import errors
 from estiba.config import docker
@@ -28,13 +28,15 @@ _HELPER_HAS_NONE = "credentials not found in native keychain"
 _TOKEN_USER = "<token>"
 
 
-@dataclass(frozen=True)
-class Credential:
+class Credential(NamedTuple):
     """A user with a password, or an identity token (OAuth2 refresh token). Never printed."""
 
     username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
+    password: str = ""
+    identity_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credential({self.username!r})"
 
 
 class Credentials:

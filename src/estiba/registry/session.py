@@ -12,8 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO, NoReturn, TypeVar
+from typing import BinaryIO, NamedTuple, NoReturn, TypeVar
 
 from estiba import errors
 from estiba.config.settings import is_loopback
@@ -34,8 +33,7 @@ USER_AGENT = "estiba"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Where a registry is asked: `registry` is its name in references (or the mirror's), `port` None for the scheme's own.
 
     `plain` allows HTTP when the server does not speak TLS; `prefix` is a mirror's path before `/v2/`.
@@ -48,8 +46,7 @@ class Endpoint:
     prefix: str = ""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One request. `target` is a path below the endpoint or, for an upload's `Location`, an absolute URL.
 
     `what` completes "cannot ..." in messages. `start` and `length` say which part of a file is the body.

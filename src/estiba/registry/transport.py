@@ -12,8 +12,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 from urllib.parse import urljoin, urlsplit
 
 from estiba.config.proxies import Proxies, Proxy
@@ -22,8 +21,7 @@ from estiba.registry.connect import AddressRule, Failure, connect, open_tls
 from estiba.registry.tls import Trust
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """What credentials and connections are bound to (RFC 6454): scheme, lower-case host without brackets, port."""
 
     scheme: str
@@ -46,8 +44,7 @@ _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_:")
 _MAX_URL = 16 << 10
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Time limits in seconds, and how often a request is tried.
 
     `read` is the longest silence inside an answer; a stream that brings less than `slowest` bytes a second over that time is
@@ -80,8 +77,7 @@ def parse_url(text: str, base: str | None = None) -> tuple[Origin, str]:
     return origin, (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One request as it goes out. A `BinaryIO` body is sent from its position, `length` bytes of it."""
 
     origin: Origin

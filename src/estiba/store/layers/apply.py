@@ -10,31 +10,29 @@ After that new files are entered into `files/`, so that no name there can show c
 
 from __future__ import annotations
 
-import errno
 import os
 from hashlib import sha256
 
-from estiba.errors import DataLoss, EstibaError, ResourceExhausted
+from estiba.errors import DataLoss, ResourceExhausted
 from estiba.linux.idmap import layer_maps
-from estiba.linux.locks import try_flock
 from estiba.oci.digest import DiffID, hex_of, parse_diff_id
 from estiba.store.layers import records, tar, tree
 from estiba.store.layers.inflate import Inflater, compression_of
-from estiba.store.layers.info import LayerBlob, LayerInfo, layer_folder, layer_info, short
+from estiba.store.layers.info import LayerBlob, LayerInfo, layer_info, short
 from estiba.store.layers.jail import Jail
 from estiba.store.layers.owners import Owners
 from estiba.store.layers.pax import Malformed, show
-from estiba.store.layers.remove import empty_trash, has_layer
+from estiba.store.layers.remove import has_layer
 from estiba.store.layers.split import SplitWriter
 from estiba.store.layers.tar import TarReader
 from estiba.store.layers.tree import Tree
-from estiba.store.publish import failure, ingest_name, sync_folder
+from estiba.store.layers.workplace import Workplace
+from estiba.store.publish import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
-    from typing import Protocol, Self
+    from typing import Protocol
 
     from estiba.config.settings import Settings
     from estiba.store.layout import Store
@@ -49,6 +47,8 @@ if TYPE_CHECKING:
 #: Names that one shared file may have; one more layer gets a copy. ext3 and f2fs allow 32,000, ext4 65,000, btrfs 65,535, others more,
 #: and pathconf(3) only knows some of them. Others may be adding names right now.
 MAX_NAMES = 30_000
+#: Names of shared files that are kept in memory, about 150 bytes each.
+MAX_LISTED = 100_000
 #: Up to this size a file's key is known before it is sent.
 SMALL = 1 << 20
 _OPAQUE = b"user.overlay.opaque"
@@ -139,79 +139,18 @@ def _unpack(
     return layer_info(store, found)
 
 
-class Workplace:
-    """A folder of `ingest/` with an empty `fs`, locked; a context manager that throws it away unless it was published."""
-
-    def __init__(self, store: Store, settings: Settings, verb: str) -> None:
-        self._store = store
-        self._settings = settings
-        self._verb = verb
-        self.path = ""
-        self.descriptor = -1
-
-    @property
-    def name(self) -> bytes:
-        """The folder's name in `ingest/`."""
-        return os.path.basename(self.path).encode()
-
-    def publish(self, diff_id: DiffID) -> None:
-        """Moves the folder to its place, for good. One that is there already, made by another process, is as good."""
-        try:
-            os.rename(self.path, layer_folder(self._store, diff_id))
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            return
-        self.path = ""
-        sync_folder(self._store.layers)
-
-    def __enter__(self) -> Self:
-        try:
-            while not self._make():
-                pass
-            os.mkdir(self.path + "/fs", 0o700)
-        except OSError as error:
-            raise failure(error, self._verb) from None
-        return self
-
-    def _make(self) -> bool:
-        """Makes and locks a folder; False when a sweep took it for a dead process's between the two."""
-        path = ingest_name(self._store, "layer")
-        os.mkdir(path, 0o755)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            if try_flock(descriptor) and os.path.samestat(os.stat(path), os.fstat(descriptor)):
-                os.fchmod(descriptor, 0o755)  # whatever the caller's umask: a container's root comes through here
-                self.path, self.descriptor = path, descriptor
-                descriptor = -1
-                return True
-        except FileNotFoundError:
-            return False
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
-        return False
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            if self.path:
-                os.rename(self.path, f"{self._store.trash}/{os.path.basename(self.path)}")
-                empty_trash(self._store, self._settings)
-        except (OSError, EstibaError):
-            # The folder stays for the next sweep, which finds it unlocked. What went wrong before is what the user must hear.
-            if error is None:
-                raise
-        finally:
-            os.close(self.descriptor)
-
-
 class _Unpacker:
     """The records of one layer, from its members."""
 
     def __init__(self, store: Store, settings: Settings, jail: Jail, what: str) -> None:
+        from isal import isal_zlib
+
+        self._crc32: Callable[..., int] = isal_zlib.crc32
         self._what = what
         self._jail = jail
         self._files = store.files
+        self._shelves: dict[str, frozenset[str]] = {}
+        self._listed = 0
         self._max_members = settings.unpack_max_inodes
         self._owners = Owners(layer_maps(settings), f"unpack {what}")
         self._tree = Tree(self)
@@ -295,7 +234,7 @@ class _Unpacker:
         digest.update(content)
         key = digest.hexdigest()
         if size:
-            split.file(path, member, 0, size, _crc32(content))
+            split.file(path, member, 0, size, self._crc32(content))
         if self._has_file(key):
             self._shared += size
             self._jail.send(records.known(path, key.encode()))
@@ -325,7 +264,7 @@ class _Unpacker:
             at = offset
             for piece in pieces:
                 digest.update(piece)
-                crc = _crc32(piece, crc)
+                crc = self._crc32(piece, crc)
                 jail.send(records.data_head(at, len(piece)), piece)
                 at += len(piece)
             split.file(path, member, offset, length, crc)
@@ -343,9 +282,25 @@ class _Unpacker:
         self._new.append((path, member << 3 | tree.FILE, key.encode()))
 
     def _has_file(self, key: str) -> bool:
-        """Whether the store has the file, with room for one more name (EMLINK, link(2))."""
-        known = f"{self._files}/{key[:2]}/{key}"
-        return os.access(known, os.F_OK) and os.stat(known).st_nlink < MAX_NAMES
+        """Whether the store had the file, with room for one more name (EMLINK, link(2)).
+
+        Most have not been seen before, so a shelf is listed at its first use, as long as the lists are no burden.
+        """
+        name = key[:2]
+        shelf = self._shelves.get(name)
+        if shelf is None and self._listed < MAX_LISTED:
+            try:
+                shelf = frozenset(os.listdir(f"{self._files}/{name}"))
+            except FileNotFoundError:
+                shelf = frozenset()
+            self._shelves[name] = shelf
+            self._listed += len(shelf)
+        if shelf is not None and key not in shelf:
+            return False
+        try:
+            return os.stat(f"{self._files}/{name}/{key}").st_nlink < MAX_NAMES
+        except FileNotFoundError:
+            return False
 
     def _made_xattrs(self, entry: tar.Entry, path: bytes, kind: int) -> dict[bytes, bytes] | None:
         """The extended attributes that are made; the others are in the rebuilt tar all the same."""
@@ -375,8 +330,12 @@ class _Unpacker:
             send(records.attributes_of(path, attributes))
 
     def new_files(self) -> Iterator[bytes]:
-        """The records that enter new files into `files/`: those that are still what was written, not replaced by a later entry."""
+        """The records that enter new files into `files/`: those that are still what was written, not replaced by a later entry.
+
+        Folder by folder: the helper opens each once.
+        """
         entries = self._tree.entries
+        self._new.sort()
         for path, value, key in self._new:
             if entries.get(path) == value:
                 yield records.share(path, key)
@@ -404,12 +363,6 @@ def _stretches(entry: tar.Entry, reader: TarReader) -> Iterator[tuple[int, int, 
         return
     for offset, length in entry.parts:
         yield offset, length, reader.chunks(length)
-
-
-def _crc32(data: bytes | memoryview, crc: int = 0) -> int:
-    from isal import isal_zlib
-
-    return int(isal_zlib.crc32(data, crc))
 
 
 def _xattr_key(xattrs: dict[bytes, bytes]) -> bytes:

@@ -58,7 +58,7 @@ class SplitWriter:
         """The next bytes of the tar are `size` bytes of a file from `offset` on."""
         if self._literals:
             self._end_literal()
-        self._out.append(_FILE.pack(2, len(path)) + path + _FILE_REST.pack(member, offset, size, crc))
+        self._out += (_FILE.pack(2, len(path)), path, _FILE_REST.pack(member, offset, size, crc))
         self._out_size += len(path) + 27
         self.size += size
         if self._out_size >= _BATCH:
@@ -66,20 +66,25 @@ class SplitWriter:
 
     def finish(self) -> None:
         """Ends the split; the caller syncs and closes the file."""
-        self._end_literal()
+        if self._literals:
+            self._end_literal()
         self._out.append(_END.pack(0, self.size))
         self._write()
         self._file.write(self._packer.flush())
 
     def _end_literal(self) -> None:
-        data = b"".join(self._literals)
+        size = self._literal_size
+        if size <= _LONGEST:
+            self._out += (_LITERAL.pack(1, size), *self._literals)
+        else:
+            data = b"".join(self._literals)
+            for start in range(0, size, _LONGEST):
+                piece = data[start : start + _LONGEST]
+                self._out += (_LITERAL.pack(1, len(piece)), piece)
+        self._out_size += size + 5
+        self.size += size
         self._literals.clear()
         self._literal_size = 0
-        for start in range(0, len(data), _LONGEST):
-            piece = data[start : start + _LONGEST]
-            self._out += (_LITERAL.pack(1, len(piece)), piece)
-            self._out_size += len(piece) + 5
-        self.size += len(data)
         if self._out_size >= _BATCH:
             self._write()
 

@@ -75,7 +75,7 @@ class TarReader:
     Errors: DataLoss for an archive that is damaged or ambiguous, NotImplemented for a member of an unsupported type.
     """
 
-    __slots__ = ("_base", "_buffer", "_left", "_literal", "_numbers", "_padding", "_position", "_read", "_what")
+    __slots__ = ("_base", "_buffer", "_left", "_literal", "_numbers", "_owners", "_padding", "_position", "_read", "_what")
 
     def __init__(self, read: Callable[[], bytes], *, what: str = "archive", literal: Callable[[Buffer], object] = len) -> None:
         self._read = read
@@ -87,6 +87,7 @@ class TarReader:
         self._left = 0  # content of the current member that nobody has taken
         self._padding = 0  # after that content
         self._numbers: dict[bytes, int] = {}
+        self._owners: dict[bytes, tuple[int, int, int]] = {}
 
     def __iter__(self) -> Iterator[Entry]:
         while (entry := self.next()) is not None:
@@ -99,8 +100,9 @@ class TarReader:
 
     def next(self) -> Entry | None:
         """The next member, None at the end of the archive."""
-        self._skip_content()
-        start = self.offset + self._padding
+        if self._left:
+            self._skip_content()
+        start = self._base + self._position + self._padding
         header = self._block(self._padding)
         if header is None:
             return None
@@ -154,7 +156,7 @@ class TarReader:
         return True
 
     def _skip_content(self) -> None:
-        for piece in self.chunks() if self._left else ():
+        for piece in self.chunks():
             self._literal(piece)
 
     def _block(self, padding: int = 0) -> bytes | None:
@@ -240,9 +242,15 @@ class TarReader:
             self._numbers[field] = value
         return value
 
+    def _owner(self, fields: bytes) -> tuple[int, int, int]:
+        """Mode, user and group of a header; few are different."""
+        found = self._number(fields[:8]) & 0o7777, self._number(fields[8:16]), self._number(fields[16:])
+        if len(self._owners) < 4096:
+            self._owners[fields] = found
+        return found
+
     def _member(self, header: bytes, start: int) -> Entry:
         """The entry of a header without extended headers."""
-        number = self._number
         name = header[:100].partition(b"\0")[0]
         if header[345] and header[257:263] == b"ustar\0":
             prefix = header[345:476] if header[508:512] == b"tar\0" else header[345:500]  # star's prefix is shorter
@@ -251,10 +259,9 @@ class TarReader:
         if kind in (0, 55):  # before POSIX; contiguous files, which POSIX lets one take as files
             kind = DIRECTORY if kind == 0 and name[-1:] == b"/" else FILE
         link = header[157:257].partition(b"\0")[0] if header[157] else b""
-        entry = Entry(
-            name, kind, number(header[100:108]) & 0o7777, number(header[108:116]), number(header[116:124]),
-            number(header[124:136]), number(header[136:148]), link, start,
-        )  # fmt: skip
+        mode, uid, gid = self._owners.get(header[100:124]) or self._owner(header[100:124])
+        number = self._number
+        entry = Entry(name, kind, mode, uid, gid, number(header[124:136]), number(header[136:148]), link, start)
         self._expect(entry)
         return entry
 

@@ -118,12 +118,16 @@ class Tree:
 
         Raises Malformed for names that leave the tree, pass through a file, or are too long.
         """
-        path = clean(name)
-        parent, _, last = path.rpartition(b"/")
-        resolved = self._folders.get(parent)
+        named, _, last = name.rpartition(b"/")
+        plain = len(name) <= 255 and last not in (b"", b".", b"..") and b"\0" not in last
+        resolved = self._folders.get(named) if plain else None
         if resolved is None:
-            resolved = self._resolve(parent, make=True)
-            self._folders[parent] = resolved
+            parent, _, last = clean(name).rpartition(b"/")
+            resolved = self._folders.get(parent)
+            if resolved is None:
+                resolved = self._folders[parent] = self._resolve(parent, make=True)
+            if plain:
+                self._folders[named] = resolved
         return resolved, last
 
     def find(self, name: bytes) -> bytes:

@@ -12,7 +12,9 @@ or its change of mind: nothing is published, and what was made is removed. Stand
 
 from __future__ import annotations
 
+import gc
 import os
+from importlib import import_module
 from struct import Struct
 
 from estiba.config.settings import unpack
@@ -36,9 +38,12 @@ _BUFFER = 1 << 18
 
 def main(text: str) -> None:
     """The process: the settings as `config.settings.pack` gave them."""
+    for name in ("isal.igzip_lib", "isal.isal_zlib", "zstandard"):
+        import_module(name)  # now, and not when the first layer waits
+    gc.disable()  # nothing of what is made here in great numbers is a cycle
     settings = unpack(text)
     store = Store.open(settings)
-    with open(0, "rb", _BUFFER, closefd=False) as source, store.using():
+    with open(0, "rb", _BUFFER, closefd=False) as source:
         try:
             for line in source:
                 _do(store, settings, line, source)
@@ -51,7 +56,8 @@ def _do(store: Store, settings: Settings, line: bytes, source: BinaryIO) -> None
     diff_id = parse_diff_id(get_str(job, "diffID", "the job"))
     blob = LayerBlob.from_json(job["blob"], "the job")
     try:
-        apply_layer(store, settings, diff_id, blob.media_type, _pieces(source), blob=blob, progress=_Notes())
+        with store.using():
+            apply_layer(store, settings, diff_id, blob.media_type, _pieces(source), blob=blob, progress=_Notes())
         _say("done", value=True)
     except Cancelled:
         raise

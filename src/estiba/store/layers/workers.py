@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
+from _thread import allocate_lock
 from struct import Struct
 
 from estiba import errors
@@ -34,7 +34,12 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._idle: list[_Worker] = []
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
+
+    def prepare(self, count: int) -> None:
+        """Starts processes that the first calls of `apply` will want. Raises FailedPrecondition."""
+        while len(self._idle) < count:
+            self._idle.append(_Worker(self._settings))
 
     def apply(self, diff_id: DiffID, chunks: Iterable[bytes], blob: LayerBlob, *, progress: Progress | None = None) -> None:
         """`apply_layer` in another process: the parameters and errors are the same. `blob` describes the compressed bytes, and is what
@@ -42,7 +47,7 @@ class Workers:
         """
         with self._lock:
             worker = self._idle.pop() if self._idle else None
-        worker = worker or _Worker(self._settings, f"unpack layer {short(diff_id)}")
+        worker = worker or _Worker(self._settings)
         try:
             worker.do(diff_id, chunks, blob, progress)
         except BaseException:
@@ -60,9 +65,9 @@ class Workers:
 
 
 class _Worker:
-    """One process. `what` it is started for names it in messages."""
+    """One process."""
 
-    def __init__(self, settings: Settings, what: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         import signal
 
         stdin, self._input = os.pipe2(os.O_CLOEXEC)
@@ -76,7 +81,7 @@ class _Worker:
         except OSError as error:
             os.close(self._input)
             os.close(output)
-            raise errors.FailedPrecondition(f"cannot {what}: {sys.executable}: {error.strerror}") from None
+            raise errors.FailedPrecondition(f"cannot unpack layers: {sys.executable}: {error.strerror}") from None
         finally:
             os.close(stdin)
             os.close(stdout)
