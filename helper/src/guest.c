@@ -19,6 +19,7 @@
 #include "initramfs.h"
 
 static struct link channel;
+static uint64_t window;
 static struct guest_session sessions[MAX_SESSIONS];
 static pid_t console; /* of a machine without a host, else 0 */
 
@@ -71,14 +72,33 @@ static void tell_read(void)
         channel.told = channel.read;
 }
 
+static void say_ready(void)
+{
+    struct message ready = {.type = MESSAGE_READY, .number = PROTOCOL_VERSION, .offset = window};
+
+    link_put(&channel, 0, &ready, NULL, 0);
+    link_flush(&channel);
+}
+
+static void wake(const struct frame *frame, const char *data)
+{
+    guest_set_clock(frame->message.offset);
+    guest_add_entropy(data, frame->size);
+    say_ready();
+}
+
 static void hear_host(void)
 {
     struct frame frame;
     char *data;
     int found;
 
-    while ((found = link_take(&channel, &frame, &data)) > 0)
-        guest_session_hear(&sessions[frame.session], &frame, data);
+    while ((found = link_take(&channel, &frame, &data)) > 0) {
+        if (frame.message.type == MESSAGE_WAKE)
+            wake(&frame, data);
+        else
+            guest_session_hear(&sessions[frame.session], &frame, data);
+    }
     if (found < 0)
         rest(); /* nobody is there for whom to go on */
     if (channel.read - channel.told >= LINE_WINDOW / 4)
@@ -103,7 +123,6 @@ static void turn(void)
 
 void guest_main(void)
 {
-    struct message ready = {.type = MESSAGE_READY, .number = PROTOCOL_VERSION};
     size_t plan_size, entropy_size, alone_size;
 
     channel.fd = -1;
@@ -121,11 +140,10 @@ void guest_main(void)
     if (alone != NULL)
         console = guest_alone(alone, &channel.fd);
     else
-        channel.fd = guest_open_channel(&ready.offset);
+        channel.fd = guest_open_channel(&window);
     for (unsigned i = 0; i < MAX_SESSIONS; i++)
         guest_session_reset(&sessions[i], i);
-    link_put(&channel, 0, &ready, NULL, 0);
-    link_flush(&channel);
+    say_ready();
     if (plan != NULL)
         guest_session_start(&sessions[0], plan, plan_size);
     while (sessions[0].phase != EXITED || sessions[0].keeper >= 0)

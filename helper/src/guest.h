@@ -45,6 +45,8 @@ void guest_sync(void);
 char *guest_take_file(const char *path, size_t *size);
 /* guest_boot.c: the host's random numbers go into the guest's. */
 void guest_add_entropy(const char *data, size_t size);
+/* guest_boot.c: nanoseconds since 1970. */
+void guest_set_clock(uint64_t time);
 
 /* guest_alone.c: the end of the channel for a machine without a host, whose other end is the console; `words` are the file GUEST_ALONE. The
  * process that is returned ends when the program did and all it wrote was shown. */

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -143,8 +144,17 @@ void guest_add_entropy(const char *data, size_t size)
     if (size > sizeof pool.data)
         fail(LAUNCH, "machine", E2BIG, NULL, "random numbers for the guest");
     memcpy(pool.data, data, size);
-    if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0)
+    /* What the kernel drew before is forgotten: guests that woke from one park would all have it. */
+    if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0 || (ioctl(fd, RNDRESEEDCRNG) != 0 && errno != ENODATA))
         fail(LAUNCH, "machine", errno, NULL, "random numbers for the guest");
+}
+
+void guest_set_clock(uint64_t time)
+{
+    struct timespec now = {.tv_sec = (time_t)(time / 1000000000u), .tv_nsec = (long)(time % 1000000000u)};
+
+    if (clock_settime(CLOCK_REALTIME, &now) != 0)
+        fail(LAUNCH, "machine", errno, NULL, "the guest's clock");
 }
 
 void guest_sync(void)

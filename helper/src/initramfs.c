@@ -13,8 +13,6 @@
 #include "base.h"
 #include "failure.h"
 
-enum { ENTROPY = 64 };
-
 static void put(int fd, const void *data, size_t size)
 {
     static const char zeros[4];
@@ -74,7 +72,8 @@ void make_initramfs(const struct op *op)
         fail(LAUNCH, "machine", errno, NULL, "random numbers for the guest");
     put_file(fd, GUEST_INIT, 0700, op->args.machine.init.s.data);
     put_modules(fd, &op->args.machine.modules);
-    put_member(fd, GUEST_PLAN, S_IFREG | 0600, op->args.machine.plan.b.data, op->args.machine.plan.b.size);
+    if (op->args.machine.park.u == NO_SLOT)
+        put_member(fd, GUEST_PLAN, S_IFREG | 0600, op->args.machine.plan.b.data, op->args.machine.plan.b.size);
     put_member(fd, GUEST_ENTROPY, S_IFREG | 0600, entropy, sizeof entropy);
     put_member(fd, "TRAILER!!!", 0, NULL, 0);
 }

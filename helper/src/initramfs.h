@@ -10,6 +10,8 @@
 #define GUEST_ALONE "/alone"     /* on a disk that boots without a host: whether the program has a terminal (0 or 1), its stop signal */
 #define GUEST_ENTROPY "/entropy" /* random numbers of the host, for this start alone */
 
+enum { ENTROPY = 64 }; /* bytes of random numbers for a guest */
+
 /* Writes the file that the operation `machine` names. */
 void make_initramfs(const struct op *op);
 

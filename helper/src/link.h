@@ -14,6 +14,7 @@
 /* Messages beside those of clients. */
 enum link_message {
     MESSAGE_READY = 64,   /* guest: number is the protocol's version, offset the channel's window or 0 */
+    MESSAGE_WAKE = 65,    /* host: offset is the time (CLOCK_REALTIME, ns), data random numbers; the guest says READY again */
     MESSAGE_PLAN = 66,    /* host: number is the plan's size, offset that of the data in it; whole, it starts the session */
     MESSAGE_SYNCED = 67,  /* guest: what it wrote is on its disks, and it does nothing more */
     MESSAGE_READ = 68,    /* guest: offset is the bytes it has read from the channel */

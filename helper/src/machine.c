@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -25,6 +26,7 @@
 #include "base.h"
 #include "container.h"
 #include "initramfs.h"
+#include "machine_park.h"
 #include "machine_session.h"
 #include "terminal.h"
 
@@ -40,9 +42,23 @@ static struct machine {
     uint64_t pending;    /* signals (a bit each) that came before the program started */
     uint64_t deadline;   /* CLOCK_MONOTONIC, while the guest has yet to answer */
     uint64_t patience;   /* nanoseconds */
+    const struct op *op;
+    int file, control;   /* of a guest that is parked or woken, else -1; QEMU's control socket while it is parked */
+    bool parking, woken;
+    size_t plan_sent;
     char tail[TAIL];     /* what its kernel said last */
     size_t tail_size;
 } machine;
+
+static bool has_initramfs(void)
+{
+    return machine.op->args.machine.initramfs.s.size > 0;
+}
+
+static bool plan_goes_by_channel(void)
+{
+    return machine.op->args.machine.park.u != NO_SLOT || !has_initramfs();
+}
 
 static void read_console(void)
 {
@@ -96,7 +112,7 @@ static _Noreturn void lose_guest(const char *what)
     end(EXIT_LAUNCH);
 }
 
-static _Noreturn void run_monitor(const struct op *op, int channel, int console)
+static _Noreturn void run_monitor(const struct op *op, int channel, int console, int extra)
 {
     char **arguments = list_vector(&op->args.machine.arguments, 0), **environment = list_vector(&op->args.machine.environment, 0);
     sigset_t none;
@@ -107,7 +123,8 @@ static _Noreturn void run_monitor(const struct op *op, int channel, int console)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (dup2(null, 0) == 0 && dup2(console, 1) == 1 && dup2(console, 2) == 2 && dup2(channel, CHANNEL) == CHANNEL &&
-        dup2(channel, CHANNEL + 1) == CHANNEL + 1)
+        dup2(channel, CHANNEL + 1) == CHANNEL + 1 &&
+        (extra < 0 || dup2(extra, CHANNEL + 2) == CHANNEL + 2))
         execve(arguments[0], arguments, environment);
     dprintf(STDERR_FILENO, "%s: %s\n", arguments[0], strerror(errno));
     _exit(EXIT_CANNOT_EXECUTE);
@@ -115,7 +132,7 @@ static _Noreturn void run_monitor(const struct op *op, int channel, int console)
 
 static void start_monitor(const struct op *op)
 {
-    int channel[2], console[2];
+    int channel[2], console[2], control[2] = {-1, -1}, extra = machine.file;
     sigset_t all;
 
     sigfillset(&all);
@@ -123,15 +140,22 @@ static void start_monitor(const struct op *op)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0 || pipe2(console, O_CLOEXEC) != 0 ||
         (machine.signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
         fail(LAUNCH, "machine", errno, NULL, "its channel");
+    if (machine.file >= 0 && has_initramfs()) {
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, control) != 0)
+            fail(LAUNCH, "machine", errno, NULL, "its control socket");
+        machine.control = control[0];
+        extra = control[1];
+    }
     machine.monitor = fork();
     if (machine.monitor < 0)
         fail(LAUNCH, "machine", errno, NULL, "its process");
     if (machine.monitor == 0) {
-        int inner = fcntl(channel[1], F_DUPFD_CLOEXEC, CHANNEL + 2), output = fcntl(console[1], F_DUPFD_CLOEXEC, CHANNEL + 2);
-        run_monitor(op, inner, output);
+        int inner = fcntl(channel[1], F_DUPFD_CLOEXEC, CHANNEL + 3), output = fcntl(console[1], F_DUPFD_CLOEXEC, CHANNEL + 3);
+        run_monitor(op, inner, output, extra < 0 ? -1 : fcntl(extra, F_DUPFD_CLOEXEC, CHANNEL + 3));
     }
     close(channel[1]);
     close(console[1]);
+    close_fd(&control[1]);
     machine.link.fd = channel[0];
     machine.console = console[0];
     if (fcntl(channel[0], F_SETFL, O_NONBLOCK) != 0 || fcntl(console[0], F_SETFL, O_NONBLOCK) != 0)
@@ -200,14 +224,46 @@ static void report_start(void)
             link_tell(&machine.link, 0, MESSAGE_SIGNAL, number);
 }
 
+static void wake(void)
+{
+    char entropy[ENTROPY];
+    struct message message = {.type = MESSAGE_WAKE, .offset = clock_ns(CLOCK_REALTIME)};
+
+    if (getrandom(entropy, sizeof entropy, 0) != (ssize_t)sizeof entropy)
+        fail(LAUNCH, "machine", errno, NULL, "random numbers for the guest");
+    link_put(&machine.link, 0, &message, entropy, sizeof entropy);
+    machine.woken = true;
+}
+
+static void send_plan(void)
+{
+    const char *data = machine.op->args.machine.plan.b.data;
+    size_t size = machine.op->args.machine.plan.b.size, room;
+
+    while (machine.plan_sent < size && (room = link_room(&machine.link)) > 1) {
+        size_t part = size - machine.plan_sent, most = room - 1 < MAX_DATA ? room - 1 : MAX_DATA;
+        struct message message = {.type = MESSAGE_PLAN, .number = (uint32_t)size, .offset = machine.plan_sent};
+        part = part < most ? part : most;
+        link_put(&machine.link, 0, &message, data + machine.plan_sent, part);
+        machine.plan_sent += part;
+    }
+}
+
 static void greet(const struct message *message)
 {
     if (message->number != PROTOCOL_VERSION)
         fail(LAUNCH, "machine", 0, NULL, "the guest speaks version %u of the protocol, not %d", message->number, PROTOCOL_VERSION);
     trace("guest");
     machine.link.window = message->offset;
-    machine.ready = true;
     machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;
+    if (machine.control >= 0 && !machine.parking) {
+        machine.parking = true; /* once it goes on it is woken as one that begins there */
+        park_begin(machine.control, machine.file);
+    } else if (plan_goes_by_channel() && !machine.woken) {
+        wake();
+    } else {
+        machine.ready = true;
+    }
 }
 
 static void hear(const struct frame *frame, const char *data)
@@ -263,23 +319,31 @@ static int time_left(void)
 
 static void turn(void)
 {
-    struct pollfd fds[3 + SESSION_POLLED] = {
+    struct pollfd fds[4 + SESSION_POLLED] = {
         {.fd = machine.link.fd, .events = link_events(&machine.link)},
         {.fd = machine.signals, .events = POLLIN},
         {.fd = machine.console, .events = POLLIN},
+        {.fd = machine.parking ? machine.control : -1, .events = POLLIN},
     };
 
-    session_watch(&machine.session, &machine.link, fds + 3);
+    session_watch(&machine.session, &machine.link, fds + 4);
     if (poll(fds, ARRAY_SIZE(fds), time_left()) < 0)
         return;
     if (fds[2].revents != 0)
         read_console();
+    if (fds[3].revents != 0 && park_goes_on(machine.control, machine.file)) {
+        close_fd(&machine.control);
+        close_fd(&machine.file); /* other guests begin there: nothing that this one does may reach it */
+        wake();
+    }
     if (fds[1].revents != 0)
         take_signals();
     if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
         hear_guest();
+    if (machine.ready && plan_goes_by_channel())
+        send_plan();
     if (machine.ready)
-        session_move(&machine.session, &machine.link, fds + 3);
+        session_move(&machine.session, &machine.link, fds + 4);
     link_flush(&machine.link);
 }
 
@@ -288,13 +352,21 @@ void op_machine(struct container *self, const struct op *op)
     bool discard = op->args.machine.discard.u != 0;
 
     machine.container = self;
+    machine.op = op;
+    machine.control = -1;
+    machine.file = slot_descriptor(self->plan, op->args.machine.park.u);
     machine.patience = (uint64_t)op->args.machine.seconds.u * 1000000000u;
     place_streams(self);
     prctl(PR_SET_NAME, "estiba-machine");
-    make_initramfs(op);
+    if (has_initramfs())
+        make_initramfs(op);
     start_monitor(op);
     trace("machine");
     open_session();
+    if (machine.file >= 0 && !has_initramfs()) {
+        close_fd(&machine.file);
+        wake();
+    }
     machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;
     while (!session_is_over(&machine.session))
         turn();

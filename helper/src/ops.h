@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #define PROTOCOL_VERSION 1
-#define MAX_ARGUMENTS 9
+#define MAX_ARGUMENTS 10
 
 enum side {SIDE_GUEST, SIDE_HOST, SIDE_CONTAINER, SIDE_AFTER, SIDE_UNPACK, SIDE_FILES};
 
@@ -152,7 +152,7 @@ union arguments {
     struct { union value arguments, environment; } execute;
     struct { union value slot, target, flags; } volume;
     struct { union value slot, rule; } binfmt;
-    struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard, personality; } machine;
+    struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park; } machine;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash, names; } discard;
     struct { union value slot, name; } remove_cgroup;
@@ -243,7 +243,7 @@ static const struct schema schemas[] = {
     {58, SIDE_CONTAINER, "readonly_root", ""},
     {59, SIDE_CONTAINER, "volume", "usq"},
     {60, SIDE_CONTAINER, "binfmt", "us"},
-    {70, SIDE_CONTAINER, "machine", "llsslbuuu"},
+    {70, SIDE_CONTAINER, "machine", "llsslbuuuu"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usuu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},

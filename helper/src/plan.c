@@ -208,6 +208,11 @@ void plan_decode(struct plan *plan, const char *data, size_t size, unsigned side
         refuse("something follows its last operation");
 }
 
+int slot_descriptor(const struct plan *plan, uint32_t number)
+{
+    return number == NO_SLOT ? -1 : plan->slots[number].fd;
+}
+
 const struct op *plan_find(const struct plan *plan, uint16_t code)
 {
     return plan->count > 0 && op_is(plan->ops, code) ? plan->ops : plan_next(plan, plan->ops, code);

@@ -46,6 +46,8 @@ size_t plan_decode_op(const char *data, size_t size, struct op *op, const char *
 void plan_check_run(const struct plan *plan);
 void plan_check_attach(const struct plan *plan);
 
+/* The descriptor of a slot, -1 for NO_SLOT. */
+int slot_descriptor(const struct plan *plan, uint32_t number);
 /* The first operation with this code, or NULL. */
 const struct op *plan_find(const struct plan *plan, uint16_t code);
 /* The next one after `op`, or NULL. */

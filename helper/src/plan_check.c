@@ -64,6 +64,10 @@ static void check_slots(const struct plan *plan, const struct op *op)
         check_slot(plan, op, args->discard.names.u, false);
         check_name(op, args->discard.name.s.data);
         break;
+    case OP_MACHINE:
+        if (args->machine.park.u != NO_SLOT)
+            check_slot(plan, op, args->machine.park.u, false);
+        break;
     case OP_OVERLAY:
         check_slot(plan, op, args->overlay.layers.u, true);
         if (args->overlay.upper.u != NO_SLOT)

@@ -76,6 +76,7 @@ _ISOLATION = (
     Flag("cgroupns", "Control group namespace: private or host", value="which"),
     Flag("isolation", "Kernel to run on: container (the host's), para, partial, full or auto", value="rung", default="container"),
     Flag("kernel", "Kernel for --isolation: an image or a file", value="kernel", complete="file"),
+    switch("snapshot", "Begin where a machine like this one was parked after its boot (QEMU)", default=True),
     Flag("ipc", "IPC namespace: private or host", value="which"),
     Flag("pid", "Process namespace: private or host", value="which"),
     switch("privileged", "Give every capability of the container's user namespace and the caller's devices, drop the filter"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import guest_disks, kernels, monitors
+from estiba.engine import guest_disks, kernels, monitors, parked
 from estiba.engine.binder import FILES, Binder, window
 from estiba.engine.kernels import UML
 from estiba.errors import InvalidArgument, NotImplemented
@@ -19,7 +19,7 @@ from estiba.plan import ops
 from estiba.plan.encode import encode
 from estiba.plan.helper import helper_path
 from estiba.runtime import seccomp_monitor
-from estiba.runtime.compile import Bindings, compile_plan
+from estiba.runtime.compile import NO_SLOT, Bindings, compile_plan
 from estiba.runtime.parse_limits import UNLIMITED
 from estiba.runtime.spec import USER
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ENVIRONMENT: tuple[str, ...]
         PERSONALITY: int
         MEMORY_FILE: bool
+        PARKS: bool
         BINDS: tuple[str, str, str]
 
         def disk_device(self, number: int) -> str: ...
@@ -118,7 +119,9 @@ class MachineBinder(Binder):
         self._layers = draft.layers
         self._filter = draft.bindings.seccomp
         self._disks: list[jail.Disk] = []
+        self._disk_paths: list[str] = []
         self._guest_binds: dict[str, int] = {}  # destination in the container -> number of the bind
+        self._park, self._parked = "", NO_SLOT
 
     # --- slots ------------------------------------------------------------------------------------------------------------
 
@@ -142,11 +145,22 @@ class MachineBinder(Binder):
         if self._idmapped:
             bindings.idmapped.append((bindings.layers, False))
         bindings.seccomp = seccomp_monitor.FILTERS[os.uname().machine]
+        self._bind_parked()
         self._bind_host(status, groups)
+
+    def _bind_parked(self) -> None:
+        """A machine begins where one like it was parked, or is parked itself."""
+        if self._dry or not self._machine.monitor.PARKS or not self._options.snapshot:
+            return
+        sizes = [str(os.stat(path).st_size) for path in self._disk_paths]
+        found = parked.find(self._store, self._settings, [*self._machine.layers, *self._words(volatile=False), *sizes])
+        if found is not None:
+            self._park, self._parked = "wake" if found.whole else "begin", self.bindings.add(found.descriptor)
 
     def _disk(self, path: str, *, writable: bool) -> None:
         disk = jail.Disk(len(self._disks), writable=writable)
         self._disks.append(disk)
+        self._disk_paths.append(path)
         self._shared(path, disk.target)
 
     def _shared(self, path: str, target: str) -> None:
@@ -165,12 +179,11 @@ class MachineBinder(Binder):
     def plan(self) -> list[Op]:
         """Returns the jail's plan, which carries the guest's."""
         machine, bindings, process = self._machine, self.bindings, self._spec["process"]
-        monitor, binds, discard = machine.monitor, bool(self._guest_binds), self._options.rm
-        disks = [(disk.target, disk.writable) for disk in self._disks]
-        words = monitor.arguments(Parts(machine.kernel.path, machine.memory, disks, binds=binds, volatile=discard))
+        monitor, discard = machine.monitor, int(self._options.rm)
         plan = encode(compile_plan(self._spec, self._guest_bindings()))
-        files = (layout.INITRAMFS, layout.INIT, machine.kernel.modules)
-        bindings.machine = ops.machine(words, monitor.ENVIRONMENT, *files, plan, PATIENCE_SECONDS, int(discard), monitor.PERSONALITY)
+        files = ("" if self._park == "wake" else layout.INITRAMFS, layout.INIT, machine.kernel.modules)
+        how = (PATIENCE_SECONDS, discard, monitor.PERSONALITY, self._parked)
+        bindings.machine = ops.machine(self._words(volatile=self._options.rm), monitor.ENVIRONMENT, *files, plan, *how)
         spec = jail.spec(
             memory=machine.memory if monitor.MEMORY_FILE else 0,
             plan=len(plan),
@@ -180,6 +193,12 @@ class MachineBinder(Binder):
             annotations={USER: "0:0"},
         )
         return compile_plan(spec, bindings)
+
+    def _words(self, *, volatile: bool) -> list[str]:
+        machine, binds = self._machine, bool(self._guest_binds)
+        disks = [(disk.target, disk.writable) for disk in self._disks]
+        parts = Parts(machine.kernel.path, machine.memory, disks, binds=binds, volatile=volatile, park=self._park)
+        return machine.monitor.arguments(parts)
 
     def _guest_bindings(self) -> Bindings:
         tree, bindings = guest.Tree(), Bindings(self._machine.facts.maps)

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KEPT = (
-    "cgroup_parent", "cgroupns", "ipc", "isolation", "kernel", "memory", "network", "pid", "pids_limit", "privileged", "seccomp", "tty",
-    "userns", "uts",
+    "cgroup_parent", "cgroupns", "ipc", "isolation", "kernel", "memory", "network", "pid", "pids_limit", "privileged", "seccomp",
+    "snapshot", "tty", "userns", "uts",
 )  # fmt: skip
 
 

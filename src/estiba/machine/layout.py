@@ -5,6 +5,9 @@ from __future__ import annotations
 #: The descriptor that is the monitor's end of the channel (helper/src/machine.c).
 CHANNEL = 3
 
+#: The descriptor that is QEMU's control socket, or the file of a parked guest.
+EXTRA = 5
+
 # In the jail.
 STATE = "/run"
 INIT = "/run/init"

@@ -9,14 +9,18 @@ if TYPE_CHECKING:
 
 class Parts:
     """Paths are the jail's. `memory` in bytes; `disks` with whether they are written to; `binds` tells that the guest sees binds,
-    `volatile` that nothing it writes need survive a power cut.
+    `volatile` that nothing it writes need survive a power cut, `park` whether the guest is parked after its boot ("begin") or begins
+    there ("wake").
     """
 
-    __slots__ = ("binds", "disks", "kernel", "memory", "volatile")
+    __slots__ = ("binds", "disks", "kernel", "memory", "park", "volatile")
 
-    def __init__(self, kernel: str, memory: int, disks: Sequence[tuple[str, bool]], *, binds: bool = False, volatile: bool = False) -> None:
+    def __init__(
+        self, kernel: str, memory: int, disks: Sequence[tuple[str, bool]], *, binds: bool = False, volatile: bool = False, park: str = ""
+    ) -> None:
         self.kernel = kernel
         self.memory = memory
         self.disks = disks
         self.binds = binds
         self.volatile = volatile
+        self.park = park

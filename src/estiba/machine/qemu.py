@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 PROGRAMS = {"amd64": "qemu-system-x86_64"}
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+_PARKING = {
+    "": (),
+    "begin": ("-chardev", f"socket,id=control,fd={layout.EXTRA}", "-mon", "chardev=control,mode=control"),
+    "wake": ("-incoming", f"fd:{layout.EXTRA}"),
+}
 
 
 class Qemu:
@@ -28,6 +33,7 @@ class Qemu:
     ENVIRONMENT: tuple[str, ...] = ()
     PERSONALITY = 0
     MEMORY_FILE = False
+    PARKS = True
     #: What is bound is a mount of its own below the folder that is shared. Pages that a program maps are written back.
     BINDS = ("9p", "binds", "trans=virtio,version=9p2000.L,msize=262144,cache=mmap")
 
@@ -41,16 +47,18 @@ class Qemu:
     def arguments(self, parts: Parts) -> list[str]:
         """Returns the command line for a machine with these parts.
 
-        Its console is QEMU's output, for the kernel's last words. Paths are the jail's own, so no value has a comma.
+        Its console is QEMU's output, for the kernel's last words. Paths are the jail's own, so no value has a comma. A guest that was
+        parked has its initramfs behind it; QEMU wants a file nevertheless.
         """
+        initramfs = layout.INIT if parts.park == "wake" else layout.INITRAMFS
         return [
             self._program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", _SANDBOX,
             "-machine", "microvm,acpi=off,rtc=on", "-accel", "tcg", "-cpu", "max", "-m", f"size={parts.memory >> 10}k",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-            "-kernel", parts.kernel, "-initrd", layout.INITRAMFS, "-append", "console=ttyS0 quiet panic=-1 reboot=t",
+            "-kernel", parts.kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 reboot=t",
             "-device", "virtio-serial-device", "-chardev", f"socket,id=channel,fd={layout.CHANNEL}",
             "-device", "virtserialport,chardev=channel,name=estiba",
-            *_disks(parts), *_binds(parts),
+            *_disks(parts), *_binds(parts), *_PARKING[parts.park],
         ]  # fmt: skip
 
 

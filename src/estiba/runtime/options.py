@@ -157,6 +157,7 @@ class RunOptions:
         "seccomp",
         "shm_size",
         "sig_proxy",
+        "snapshot",
         "stop_signal",
         "stop_timeout",
         "sysctls",
@@ -204,6 +205,7 @@ class RunOptions:
         self.tty = False
         self.interactive = False
         self.sig_proxy = True
+        self.snapshot = True  # a machine begins where one like it was parked
         self.detach_keys = b"\x10\x11"  # ctrl-p, ctrl-q
         self.log = LogOptions()
         self.stop_signal: int | None = None

@@ -480,6 +480,7 @@ SWITCHES = {
     "read-only": "read_only",
     "rm": "rm",
     "sig-proxy": "sig_proxy",
+    "snapshot": "snapshot",
     "tty": "tty",
 }
 
