@@ -19,6 +19,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -128,6 +129,11 @@ static int run(const char *program, const char *const *leading, size_t count, ch
         fputs("estiba: cannot start Python: out of memory\n", stderr);
         return 125;
     }
+    /* An interrupt waits until the command can answer it (cli/main.py): Python's own start would print a traceback. */
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    sigprocmask(SIG_BLOCK, &interrupt, NULL);
     memcpy(all, leading, count * sizeof *all);
     memcpy(all + count, arguments, (size_t)number * sizeof *all);
     execv(program, (char *const *)all);

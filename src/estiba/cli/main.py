@@ -8,6 +8,7 @@ This module is on the start path of ``run``: a verb's module is imported when it
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # the builtin beneath `signal`, which is heavy
 import os
 import sys
 
@@ -214,6 +215,7 @@ def main(words: Sequence[str]) -> int:
     verb = "estiba"
     failure_code = 125
     try:
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))  # the launcher let it wait until here
         everywhere = global_command()
         first = parse(everywhere, words)
         context = Context(
@@ -356,7 +358,9 @@ def _guard_standard_descriptors() -> None:
 
 def entry() -> NoReturn:
     """The program: read sys.argv, run, exit."""
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT,))  # the work is done; an interrupted exit would print a traceback
+    sys.exit(status)
 
 
 class _OtherFolders:

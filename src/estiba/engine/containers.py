@@ -197,9 +197,11 @@ def find(store: Store, text: str) -> Container:
     Raises NotFound, and Conflict for a beginning that several ids share.
     """
     text = text.removeprefix("/")  # as `inspect` shows names
-    exact = read(store, _id_of_name(store, text) or text) if "/" not in text and text not in ("", ".", "..") else None
-    if exact is not None:
-        return exact
+    if "/" not in text and text not in ("", ".", ".."):
+        holder = _id_of_name(store, text)
+        exact = read(store, holder or text)
+        if exact is not None and (not holder or exact.name == text):  # else a link that a killed `rename` left
+            return exact
     lower = text.isascii() and text.isalnum() and text == text.lower()
     candidates = [name for name in os.listdir(store.containers) if lower and name.startswith(text) and len(name) == 64]
     if len(candidates) > 1:

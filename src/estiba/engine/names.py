@@ -74,7 +74,7 @@ def take(store: Store, settings: Settings, container_id: str, name: str) -> str 
         holder = _holder(path)
         if holder == container_id:
             return None
-        if holder and not release(path, holder, lambda holder: _is_left(store, settings, holder, name)):
+        if holder and not _release_if_left(store, settings, name):
             return holder
 
 
@@ -97,6 +97,19 @@ def release(path: str, container_id: str, condition: Callable[[str], bool] | Non
         return True
     finally:
         os.close(folder)
+
+
+def tidy(store: Store, settings: Settings, containers: int) -> None:
+    """Takes away what killed commands left, where there are more names than `containers`."""
+    found = os.listdir(store.names)
+    for name in found if len(found) > containers else ():
+        _release_if_left(store, settings, name)
+
+
+def _release_if_left(store: Store, settings: Settings, name: str) -> bool:
+    """Gives up a name that leads to no container, or to one of another name."""
+    path = f"{store.names}/{name}"
+    return release(path, _holder(path), lambda holder: _is_left(store, settings, holder, name))
 
 
 def will_go(folder: str, name: str) -> None:

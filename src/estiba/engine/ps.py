@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from estiba.engine import names
 from estiba.engine.containers import list_containers, list_running
 from estiba.engine.sweep import sweep
 from estiba.engine.words import human_duration, human_size
@@ -63,10 +64,12 @@ def ps(
     Parameters: `every`, also those that do not run; `last`, only so many of the newest of all; `filters` as Docker's; `full`, nothing is
     cut short. Raises InvalidArgument, NotFound.
     """
-    sweep(store, settings)
+    sweep(store, settings, thoroughly=True)
     damaged: list[EstibaError] = []
     everything = every or last > 0 or any(text.startswith(("status=", "exited=", "health=")) for text in filters)
     found = list_containers(store, damaged) if everything else list_running(store, damaged)
+    if everything:
+        names.tidy(store, settings, len(found) + len(damaged))
     if filters:
         from estiba.engine.ps_filters import ps_filter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from estiba.engine import containers, event_log, names, records, supervision
+from estiba.engine import containers, event_log, records, supervision
 from estiba.engine.stop import end, leave_alone
 from estiba.errors import Conflict, NotFound
 
@@ -46,12 +46,18 @@ def rm(store: Store, settings: Settings, name: str, *, force: bool = False) -> s
 
 
 def _take_away(store: Store, settings: Settings, container: Container) -> None:
+    """Notes what goes before anything does: the next command finishes it, should this one be killed."""
     supervision.dismiss(container)
     left = records.read(settings, container.id)
     if left is not None:  # its watchers were killed
         records.release(settings, left)
-    os.rename(container.folder, f"{store.trash}/{container.id}")
-    names.release(f"{store.names}/{container.name}", container.id)
+        if not os.path.exists(container.folder):  # of --rm
+            return
+    record = records.Record(container.id, container.folder)
+    record.name, record.trash = f"{store.names}/{container.name}", store.trash
+    record.write(settings)
+    records.unlink(f"{container.folder}/state.json")  # from now on it is no container
+    records.release(settings, record)
     event_log.container(container, "destroy")
 
 

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 2
 
 
-def sweep(store: Store, settings: Settings) -> None:
-    """Takes back what dead containers left on this machine, and empties a trash whose monitor was killed at it."""
+def sweep(store: Store, settings: Settings, *, thoroughly: bool = False) -> None:
+    """Takes back what dead containers left on this machine, and empties a trash whose monitor was killed at it.
+
+    `thoroughly`, for commands that look at every container anyway: all records are looked at, and what killed commands were writing.
+    """
     # Whether a command has looked at this store since the machine was started.
     if not os.path.exists(seen := f"{event_log.folder(store.runtime)}/{event_log.store_key(store.containers)}"):
         from estiba.engine.after_boot import after_boot
@@ -28,19 +31,23 @@ def sweep(store: Store, settings: Settings) -> None:
         os.makedirs(os.path.dirname(seen), mode=0o700, exist_ok=True)
         os.close(os.open(seen, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     supervision.revive(store, settings)
-    if records.sweep(settings, records.SWEPT_PER_START) or _is_abandoned(store.trash):
+    if records.sweep(settings, None if thoroughly else records.SWEPT_PER_START) or _is_abandoned(store.trash):
         from estiba.store.layers import empty_trash
 
         empty_trash(store, settings)
+    if thoroughly and _is_abandoned(store.ingest):
+        from estiba.store import gc
+
+        gc.sweep(store)
 
 
-def _is_abandoned(trash: str) -> bool:
-    """Tells whether something lies in the trash that nobody is about to remove. Emptying it twice at once does no harm, so a wrong clock
-    costs a process and no more.
+def _is_abandoned(folder: str) -> bool:
+    """Tells whether something lies in the folder (the trash, or `ingest`) that nobody may be about to remove. Whether somebody works at it
+    is then looked at closely, and emptying the trash twice at once does no harm, so a wrong clock costs a process and no more.
     """
-    for name in os.listdir(trash):
+    for name in os.listdir(folder):
         try:
-            if time() - os.stat(f"{trash}/{name}", follow_symlinks=False).st_ctime > _PATIENCE_SECONDS:
+            if time() - os.stat(f"{folder}/{name}", follow_symlinks=False).st_ctime > _PATIENCE_SECONDS:
                 return True
         except FileNotFoundError:
             continue

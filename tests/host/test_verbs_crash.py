@@ -1,0 +1,190 @@
+"""The verbs of a container's life under kill -9 (K01) and other signals (K05) at random moments.
+
+Nothing is lost that was told, the next command works, nothing is left, and each container is as it was or as it was asked to be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from tests.support.command import command_under_test
+from tests.support.containers import IMAGE, Remains, groups
+from tests.support.leaks import reap
+from tests.support.plans import comm, descendants, until
+from tests.support.soak import times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.command import Command
+
+pytestmark = [pytest.mark.host, pytest.mark.soak]
+
+POLITE = ("sh", "-c", "trap 'exit 0' TERM; touch /ready; while :; do sleep 0.02; done")
+WATCHERS = {"estiba-monitor", "estiba-keeper"}
+
+
+class Case(NamedTuple):
+    """A command, what is made before it, and how `box` or `new` may be after it was cut off."""
+
+    words: tuple[str, ...]
+    before: tuple[str, ...]
+    after: frozenset[str]
+
+
+RUNNING = ("run", "-d", "--name", "box", IMAGE, *POLITE)
+CREATED = ("create", "--name", "box", IMAGE, *POLITE)
+CASES = {
+    "create": Case(CREATED, (), frozenset({"", "box created"})),
+    "run": Case(RUNNING, (), frozenset({"", "box created", "box running"})),
+    "run --rm": Case(("run", "-d", "--rm", *RUNNING[2:]), (), frozenset({"", "box running"})),
+    "run --restart": Case(("run", "-d", "--restart", "always", *RUNNING[2:]), (), frozenset({"", "box created", "box running"})),
+    "start": Case(("start", "box"), CREATED, frozenset({"box created", "box running"})),
+    "stop": Case(("stop", "box"), RUNNING, frozenset({"box running", "box exited"})),
+    "kill": Case(("kill", "box"), RUNNING, frozenset({"box running", "box exited"})),
+    "restart": Case(("restart", "box"), RUNNING, frozenset({"box running", "box exited"})),
+    "rename": Case(("rename", "box", "new"), RUNNING, frozenset({"box running", "new running"})),
+    "rm": Case(("rm", "box"), CREATED, frozenset({"box created", ""})),
+    "rm -f": Case(("rm", "-f", "box"), RUNNING, frozenset({"box running", "box exited", ""})),
+    "cp": Case(("cp", "box:/bin", "out"), CREATED, frozenset({"box created"})),
+    "commit": Case(("commit", "box", "local/cut"), RUNNING, frozenset({"box running"})),
+}
+
+
+class Engine:
+    """The command line on a store that is the test's alone."""
+
+    def __init__(self, estiba: Command, environment: dict[str, str], remains: Remains, folder: Path) -> None:
+        self.environment = environment | {"ESTIBA_ROOT": str(remains.root)}
+        self.remains = remains
+        self.folder = folder
+        self.estiba = estiba
+        self.seen: set[str] = set()
+        self.known: dict[str, tuple[str, str]] = {}
+
+    def __call__(self, *words: str) -> str:
+        return self.estiba(*words, ESTIBA_ROOT=str(self.remains.root)).stdout.strip()
+
+    def begin(self, words: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*command_under_test(), *words], env=self.environment, cwd=self.folder, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def prepare(self, case: Case) -> None:
+        if case.before:
+            self.seen.add(container := self(*case.before))
+            if case.before == RUNNING:  # and its program says so
+                ready = self.remains.root / "containers" / container / "upper/ready"
+                until(ready.exists, "the program's trap")
+
+    def duration(self, case: Case) -> float:
+        """Seconds that the command takes when nobody disturbs it."""
+        self.prepare(case)
+        began = time.monotonic()
+        self(*case.words)
+        taken = time.monotonic() - began
+        self.clear()
+        return taken
+
+    def look(self) -> str:
+        """The next command after a crash: it tells name and state of the only container, if there is one."""
+        lines = self("ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}} {{.State}}").splitlines()
+        self.known = {words[0]: (words[1], words[2]) for words in map(str.split, lines)}
+        self.seen |= self.known.keys()
+        return ", ".join(" ".join(each) for each in self.known.values())
+
+    def clear(self) -> None:
+        if self.look():
+            self("rm", "-f", *self.known)
+
+    def left(self) -> list[str]:
+        """What there is of containers beyond those that there are, and that run."""
+        reap()
+        running = {container for container, (_, state) in self.known.items() if state == "running"}
+        root = self.remains.root
+        wrong = [f"folder {name}" for name in self.remains.containers() - self.known.keys()]
+        names = {path.name: os.readlink(path) for path in (root / "containers/names").iterdir()}
+        wrong += [f"name {name}" for name, container in names.items() if self.known.get(container, ("",))[0] != name]
+        wrong += [f"record {path.name}" for path in self.remains.records if path.name not in running]
+        wrong += [f"{folder} {path.name}" for folder in ("trash", "ingest") for path in (root / folder).iterdir()]
+        wrong += self.remains.held_ranges(self.seen - running)
+        wrong += groups(self.seen - running)
+        helpers = [pid for pid in descendants(os.getpid()) if comm(pid).startswith("estiba") and comm(pid) not in WATCHERS]
+        return wrong + [f"process {pid} {comm(pid)}" for pid in helpers]
+
+
+@pytest.fixture
+def engine(estiba: Command, environment: dict[str, str], remains: Remains, tmp_path: Path) -> Iterator[Engine]:
+    engine = Engine(estiba, environment, remains, tmp_path)
+    yield engine
+    engine.clear()
+    if engine("images", "-q", "local/cut"):
+        engine("rmi", "local/cut")
+    engine("system", "check")
+    assert not remains.gone(engine.seen)
+
+
+def judge(engine: Engine, case: Case) -> None:
+    """Whatever was cut off, once it is over."""
+    deadline = time.monotonic() + 10
+    while ((state := engine.look()) not in case.after or (left := engine.left())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert state in case.after
+    assert not left
+    if state:
+        engine("start", state.split()[0])  # it can be used
+    engine.clear()
+
+
+@pytest.mark.parametrize("verb", CASES)
+def test_killed(engine: Engine, verb: str) -> None:
+    case = CASES[verb]
+    duration = engine.duration(case)
+    dice = random.Random(verb)
+    for _ in times(2, 500):
+        engine.prepare(case)
+        process = engine.begin(case.words)
+        time.sleep(dice.random() * duration * 1.1)
+        process.kill()
+        told = process.communicate()[0]
+        if told and verb.startswith("run"):
+            assert engine.look(), "its id was told"
+        judge(engine, case)
+
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT, signal.SIGTSTP]
+CODES = {
+    signal.SIGPIPE: {0, -signal.SIGPIPE},  # Python ignores it from some moment on
+    signal.SIGTSTP: {0},
+}
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=[number.name for number in SIGNALS])
+def test_signalled(engine: Engine, number: signal.Signals) -> None:
+    """The process alone, as kill(1) does, or its group, as a terminal does."""
+    dice = random.Random(number)
+    for _ in times(3, 200 * len(CASES)):
+        case = CASES[dice.choice(sorted(CASES))]
+        engine.prepare(case)
+        process = engine.begin(case.words)
+        time.sleep(dice.random() * 0.25)
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if dice.random() < 0.5 else os.kill)(process.pid, number)
+        if number == signal.SIGTSTP:
+            time.sleep(0.05)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)
+        _, error = process.communicate(timeout=60)
+        assert b"Traceback" not in error, error
+        assert process.returncode in CODES.get(number, {0, 1, 125, -number, 128 + number}), error
+        judge(engine, case)
