@@ -109,7 +109,8 @@ def tidy(store: Store, settings: Settings, containers: int) -> None:
 def _release_if_left(store: Store, settings: Settings, name: str) -> bool:
     """Gives up a name that leads to no container, or to one of another name."""
     path = f"{store.names}/{name}"
-    return release(path, _holder(path), lambda holder: _is_left(store, settings, holder, name))
+    holder = _holder(path)
+    return not holder or release(path, holder, lambda holder: _is_left(store, settings, holder, name))
 
 
 def will_go(folder: str, name: str) -> None:
