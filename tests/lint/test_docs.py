@@ -100,16 +100,20 @@ def test_measured_numbers_have_their_command(page: str) -> None:
     assert bare == []
 
 
-def test_both_readmes_show_the_same_commands() -> None:
-    english, spanish = (command_lines(text(TOP / page)) for page in ("README.md", "README.es.md"))
-    assert english == spanish
+TRANSLATED = [(page, page.replace(".md", ".es.md")) for page in ("README.md", "docs/concepts/containers-and-machines.md")]
 
 
-def test_both_readmes_have_the_same_sections() -> None:
+@pytest.mark.parametrize(("english", "spanish"), TRANSLATED)
+def test_translations_show_the_same_commands(english: str, spanish: str) -> None:
+    assert command_lines(text(TOP / english)) == command_lines(text(TOP / spanish))
+
+
+@pytest.mark.parametrize(("english", "spanish"), TRANSLATED)
+def test_translations_have_the_same_sections(english: str, spanish: str) -> None:
     def levels(page: str) -> list[int]:
         return [len(mark) for mark in re.findall(r"^(#+) ", FENCE.sub("", text(TOP / page)), re.MULTILINE)]
 
-    assert levels("README.md") == levels("README.es.md")
+    assert levels(english) == levels(spanish)
 
 
 def test_decisions_are_short_and_complete() -> None:

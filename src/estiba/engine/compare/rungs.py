@@ -94,8 +94,11 @@ class Estiba(Rung):
         self.settings = settings
 
     def version(self) -> str:
-        """The engine, and the kernel that is shared."""
-        return f"estiba {__version__}, Linux {os.uname().release}" if self.name == CONTAINER else f"estiba {__version__}"
+        """The engine, and the kernel."""
+        if self.name == CONTAINER:
+            return f"estiba {__version__}, Linux {os.uname().release}"
+        kernel = kernels.choose(self.store, self.settings, None, self.name)
+        return f"{'User-Mode Linux' if kernel.kind == kernels.UML else 'QEMU, Linux'} {kernel.release}"
 
     def places(self) -> list[str]:
         """The layers' folders; for a machine the disks that were made of them, and its kernel."""
