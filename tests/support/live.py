@@ -68,7 +68,11 @@ class Live:
         )  # fmt: skip
         self.running[name] = process
         assert process.stdout is not None
-        read_until(process.stdout, b"ready\n")
+        try:
+            read_until(process.stdout, b"ready\n")
+        except AssertionError as error:
+            assert process.stderr is not None
+            raise AssertionError(f"{error}\n{os.fsdecode(process.stderr.read())}") from error
         return name
 
     def inside(self, script: str, *, name: str = "box") -> str:
