@@ -75,6 +75,12 @@ def test_nothing_of_the_host_is_in_the_container(arm: Command) -> None:
     assert "qemu" not in done.stdout
 
 
+def test_further_programs_run_as_well(arm: Command) -> None:
+    name = arm("run", "-d", IMAGE, "sleep", "100").stdout.strip()
+    assert arm("exec", "-u", "nobody", name, "sh", "-c", "uname -m; id -u").stdout.split() == ["aarch64", "65534"]
+    arm("rm", "-f", name)
+
+
 def test_interpreter_cannot_be_written(arm: Command) -> None:
     """/proc/PID/exe leads to the host's file: root of a container that owned it could write it once it does not run."""
     name = arm("run", "-d", IMAGE, "sleep", "100").stdout.strip()
