@@ -338,6 +338,50 @@ def test_wait_for_one_that_does_not_run(engine: Engine) -> None:
     assert engine("wait", "idle").stdout == "0\n"
 
 
+# --- health checks -----------------------------------------------------------------------------------------------------------
+
+OFTEN = ("--health-interval", "300ms", "--health-timeout", "20s", "--health-retries", "2", "--network", "none")
+HEALTH = "{{if .State.Health}}{{.State.Health.Status}}{{end}}"
+
+
+def test_health_comes_and_goes(engine: Engine) -> None:
+    begin = f"{time.time():.6f}"
+    script = "while :; do test -e /bad && rm /ok; sleep 0.1; done"
+    engine("run", "-d", "--name", "hh", *OFTEN, "--health-cmd", "echo looked; rm -f /looked; touch /looked; test -e /ok || touch /ok /bad; test -e /ok", IMAGE, "sh", "-c", script)
+    assert engine.state("hh", HEALTH) in ("starting", "healthy")
+    until("healthy", engine, "hh", HEALTH)
+    assert "(healthy)" in engine("ps").stdout
+    assert engine("ps", "--format", "{{.Names}}", "-f", "health=healthy").stdout == "hh\n"
+    assert engine("ps", "-q", "-f", "health=unhealthy", "-f", "health=none").stdout == ""
+    assert engine.state("hh", "{{(index .State.Health.Log 0).Output}}") == "looked"
+    engine("stop", "-t", "0", "hh")
+    assert engine.state("hh", HEALTH) == "unhealthy"
+    told = engine("events", "--since", begin, "--until", f"{time.time():.6f}", "-f", "event=health_status", "--format", "{{.Action}}").stdout
+    assert told.splitlines()[0] == "health_status: healthy"
+
+
+def test_failing_checks(engine: Engine) -> None:
+    engine("run", "-d", "--name", "ff", *OFTEN, "--health-cmd", "echo no; exit 5", IMAGE, "sleep", "1000")
+    until("unhealthy", engine, "ff", HEALTH)
+    assert engine.state("ff", "{{(index .State.Health.Log 0).ExitCode}} {{(index .State.Health.Log 0).Output}}") == "5 no"
+    assert "(unhealthy)" in engine("ps").stdout
+    assert engine.state("ff", "{{.State.Status}}") == "running"
+    engine("restart", "-t", "0", "ff")
+    assert engine.state("ff", "{{.State.Health.Status}} {{.State.Health.FailingStreak}}") == "starting 0"
+    assert "(health: starting)" in engine("ps").stdout
+
+
+def test_checks_that_are_not_done(engine: Engine) -> None:
+    engine("run", "-d", "--name", "none", "--no-healthcheck", "--network", "none", IMAGE, "sleep", "1000")
+    assert engine.state("none", "{{json .State.Health}}") in ("null", "")
+    assert engine.state("none", "{{json .Config.Healthcheck.Test}}") == '["NONE"]'
+    assert engine("ps", "--format", "{{.Names}}", "-f", "health=none").stdout == "none\n"
+    for words in (["--no-healthcheck", "--health-cmd", "x"], ["--health-cmd", "x", "--health-interval", "1us"], ["--health-retries", "-1"]):
+        done = engine("create", *words, IMAGE, "true", status=None)
+        assert done.returncode
+        assert done.stderr
+
+
 # --- restart policies ------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from estiba.cli.main import GROUPS, VERBS, find, load
 OVERVIEW = {
     "Run": (
         "run", "exec", "create", "start", "stop", "restart", "kill", "wait", "rm", "rename", "ps", "top", "port", "logs",
-        "attach", "events", "container prune",
+        "attach", "events", "container prune", "container systemd",
     ),
     "Files of containers": ("cp", "diff", "commit", "export"),
     "Images": ("images", "pull", "push", "tag", "rmi", "history", "inspect", "import", "load", "save", "bundle"),

@@ -86,6 +86,7 @@ VERBS: dict[str, str | dict[str, str]] = {
         "ps": "ps",
         "inspect": "inspect",
         "prune": "container_prune",
+        "systemd": "container_systemd",
         "cp": "cp",
         "diff": "diff",
         "commit": "commit",

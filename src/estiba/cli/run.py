@@ -11,7 +11,7 @@ from estiba.cli import output
 from estiba.cli.arguments import Command, Flag, many, switch
 from estiba.errors import InvalidArgument
 from estiba.runtime.options import RunOptions
-from estiba.runtime.parse_lifecycle import check
+from estiba.runtime.parse_lifecycle import check, no_healthcheck
 from estiba.runtime.parse_options import PARSERS, SWITCHES
 
 TYPE_CHECKING = False
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from estiba.cli.progress import Quiet
 
 _NO_NETWORK = "a container has no network yet; --network host uses the host's"
-_NO_HEALTH = "there are no health checks yet"
 _WINDOWS = "it is a flag for Windows"
 
 _CONTAINER = (
@@ -69,6 +68,15 @@ _FILES = (
     many("tmpfs", "Mount a tmpfs", value="folder"),
     many("volume", "Mount a folder of the host", short="v", value="from:to[:ro]", complete="file"),
     many("volumes-from", "Mount what another container mounts", value="container"),
+)
+_HEALTH = (
+    Flag("health-cmd", "Command for the container's shell that tells by its exit code whether all is well", value="command"),
+    Flag("health-interval", "Time between two checks (30s)", value="duration"),
+    Flag("health-retries", "So many failures in a row mean unhealthy (3)", value="number"),
+    Flag("health-start-interval", "Time between two checks in the start period (5s)", value="duration"),
+    Flag("health-start-period", "Time to start in, in which failures do not count (0s)", value="duration"),
+    Flag("health-timeout", "Time that a check may take (30s)", value="duration"),
+    switch("no-healthcheck", "No check, not even the image's"),
 )
 _ISOLATION = (
     many("cap-add", "Add a capability", value="capability"),
@@ -125,9 +133,6 @@ _NETWORK = (
 _OTHERS = (
     switch("disable-content-trust", "", default=True, ignored="signatures of the Notary are not checked"),
     Flag("gpus", "", refused="there is no support for GPUs; --device gives a device"),
-    *(Flag(f"health-{what}", "", refused=_NO_HEALTH) for what in ("cmd", "interval", "retries", "timeout")),
-    *(Flag(f"health-start-{what}", "", refused=_NO_HEALTH) for what in ("period", "interval")),
-    switch("no-healthcheck", ""),  # which is how it always is
     Flag("runtime", "estiba: there is no other", value="name"),
     switch("publish-all", "", short="P", refused=_NO_NETWORK),
     *(Flag(name, "", refused=_NO_NETWORK) for name in ("ip", "ip6", "mac-address")),
@@ -158,6 +163,8 @@ def options_from(found: Invocation) -> RunOptions:
         elif name in PARSERS:
             for text in value if isinstance(value, list) else [str(value)]:
                 PARSERS[name](options, text)
+    if found.switch("no-healthcheck"):
+        no_healthcheck(options)
     check(options)
     return options
 
@@ -180,6 +187,7 @@ SECTIONS = {
     "Image": _IMAGE,
     "Process": _PROCESS,
     "Files": _FILES,
+    "Health": _HEALTH,
     "Isolation": _ISOLATION,
     "Resources": _RESOURCES,
     "Network": _NETWORK,

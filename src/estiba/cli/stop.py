@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from estiba.cli.arguments import Command, Flag
+from estiba.cli.arguments import Command, Flag, switch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from estiba.cli.arguments import Invocation
     from estiba.cli.context import Context
 
@@ -17,10 +19,17 @@ FLAGS = [
 
 def _run(context: Context, found: Invocation) -> int:
     from estiba.cli.each import each, seconds, signal_option
-    from estiba.engine.stop import stop
+    from estiba.engine.stop import comes_back, stop
+    from estiba.errors import InvalidArgument
 
     timeout, number = seconds(found.string("timeout"), "timeout"), signal_option(found.string("signal"))
-    return each(context, found.arguments, lambda name: stop(context.store, name, timeout=timeout, number=number))
+    names: Sequence[str] = found.arguments
+    for_now = found.switch("for-now")
+    if for_now and not names:
+        names = comes_back(context.store)
+    elif not names:
+        raise InvalidArgument("cannot parse 'estiba stop': it needs at least 1 argument: CONTAINER [CONTAINER...]")
+    return each(context, names, lambda name: stop(context.store, name, timeout=timeout, number=number, for_now=for_now))
 
 
 COMMAND = Command(
@@ -28,10 +37,15 @@ COMMAND = Command(
     "Stop containers",
     _run,
     usage="CONTAINER [CONTAINER...]",
-    sections={"Options": FLAGS},
+    sections={
+        "Options": [
+            switch("for-now", "As before a shutdown: `start --wanted` brings them back; without names, all with such a restart policy"),
+            *FLAGS,
+        ]
+    },
     examples=[("estiba stop web", "SIGTERM, or the image's stop signal, and SIGKILL after ten seconds")],
     aliases=("container stop",),
-    least=1,
+    least=0,
     most=None,
     complete="container",
 )

@@ -1,8 +1,8 @@
 """The containers of a store: what `state.json` and `status` say, `list_containers`, `find`, `remove`.
 
 state.json members: ``id name created`` (nanoseconds) ``reference image`` (the configuration's digest) ``layers command remove volumes``
-(mounts for --volumes-from) ``labels stop_timeout interactive log platform restart`` and ``options`` (engine/stored_options.py). It is
-replaced when a container is renamed or updated; what happens to it is in ``status`` (engine/status.py).
+(mounts for --volumes-from) ``labels stop_timeout interactive log platform restart health`` and ``options`` (engine/stored_options.py).
+It is replaced when a container is renamed or updated; what happens to it is in ``status`` (engine/status.py).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Container:
     """
 
     __slots__ = (
-        "asked", "command", "created", "entrypoint", "error", "exit_code", "exit_signal", "finished", "folder", "id", "image",
+        "asked", "check", "command", "created", "entrypoint", "error", "exit_code", "exit_signal", "finished", "folder", "id", "image",
         "interactive", "kernel", "labels", "layers", "log", "name", "oom", "options", "pid", "pid_started", "platform", "ran", "reference",
         "remove", "restart", "restart_maximum", "restarts", "runtime", "started", "status", "stop_timeout", "volumes",
     )  # fmt: skip
@@ -64,6 +64,7 @@ class Container:
         self.log = get_dict(state, "log", what, {})
         self.options = get_dict(state, "options", what, {})
         self.kernel = get_dict(state, "kernel", what, {})
+        self.check = get_dict(state, "health", what, {})  # engine/health.py
         timeout = state.get("stop_timeout")
         self.stop_timeout = timeout if type(timeout) is int else None
         policy = get_dict(state, "restart", what, {})

@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from estiba.engine import container_files, event_log, names, records, stored_options
+from estiba.engine import container_files, event_log, health, names, records, stored_options
 from estiba.engine.asked import asked
 from estiba.engine.launching import Launching, take_back, unique
 from estiba.errors import AlreadyExists
@@ -78,6 +78,8 @@ class Draft(Launching):
         self.machine = self._machine() if options.isolation != "container" else None
         self.spec = build_spec(stack.config, options, self.machine.facts if self.machine else self.facts)
         self.layers = unique(stack.layers)
+        self.check = health.wanted(options, stack.config)
+        self.supervised = options.restart != "no" or health.is_on(self.check)
         self.labels = {**stack.config.labels, **options.labels}
         self.actor = event_log.Actor(self.record.folder, settings.runtime_dir, self.name, stack.reference, self.labels)
         self.told = False
@@ -164,6 +166,7 @@ class Draft(Launching):
             "log": self.options.log.state(),
             "platform": self.stack.platform.text,
             "restart": {"policy": self.options.restart, "maximum": self.options.restart_maximum},
+            **({"health": self.check} if self.check else {}),
             "options": stored_options.state(self.options),
             **({} if self.machine is None else {"kernel": self.machine.kernel.state()}),
             "asked": asked(self.options, self.stack.config),

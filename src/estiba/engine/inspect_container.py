@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from estiba.config.settings import Settings
-from estiba.engine import containers, records
+from estiba.engine import containers, health, records
 from estiba.engine.containers import Container
 from estiba.engine.df import written
 from estiba.oci.digest import DiffID
@@ -73,6 +73,7 @@ def _state(container: Container) -> dict[str, object]:
         "Error": container.error,
         "StartedAt": _time(container.started),
         "FinishedAt": _time(container.finished),
+        **({} if (found := health.of(container)) is None else {"Health": found.shown()}),
     }
 
 
@@ -92,6 +93,7 @@ def _config(container: Container, spec: dict[str, Any], asked: dict[str, Any]) -
         "Cmd": asked.get("Cmd"),
         "Image": container.reference,
         "Volumes": {str(entry["target"]): {} for entry in container.volumes if _is_own(container, entry)} or None,
+        **health.inspected(container.check),
         "WorkingDir": process["cwd"],
         "Entrypoint": asked.get("Entrypoint"),
         "OnBuild": None,

@@ -23,7 +23,7 @@ def kill(store: Store, name: str, number: int = signal.SIGKILL) -> str:
     container = containers.find(store, name)
     if container.status == "restarting" or number in (signal.SIGKILL, stop_number(container)):
         waited = container.status == "restarting"
-        leave_alone(store, container)
+        leave_alone(store, container, watch=number != signal.SIGKILL)
         if waited and not container.pid:
             return container.id
     descriptor = container.pidfd()

@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 
 
 class Created:
-    """A container that can be launched: its `id`, `folder`, `spec`, the `plan`, the `record`, and the `binder` with its `bindings`."""
+    """A container that can be launched: its `id`, `folder`, `spec`, the `plan`, the `record`, the `binder` with its `bindings`,
+    and whether it is `supervised`.
+    """
 
-    __slots__ = ("binder", "bindings", "folder", "id", "plan", "record", "spec")
+    __slots__ = ("binder", "bindings", "folder", "id", "plan", "record", "spec", "supervised")
 
-    def __init__(self, record: records.Record, spec: dict[str, Any], binder: Binder, plan: list[Op]) -> None:
+    def __init__(self, record: records.Record, spec: dict[str, Any], binder: Binder, plan: list[Op], *, supervised: bool) -> None:
         self.id = record.id
         self.folder = record.folder
         self.record = record
@@ -45,6 +47,7 @@ class Created:
         self.binder = binder
         self.bindings = binder.bindings
         self.plan = plan
+        self.supervised = supervised
 
     @property
     def descriptors(self) -> list[int]:
@@ -55,12 +58,13 @@ class Created:
 class Launching:
     """A container on its way to run. `dry` opens nothing and makes nothing.
 
-    A subclass sets `spec`, `machine` and `layers`, then calls `settle`.
+    A subclass sets `spec`, `machine`, `layers` and `supervised`, then calls `settle`.
     """
 
     spec: dict[str, Any]
     machine: Machine | None
     layers: list[DiffID]
+    supervised: bool
 
     def __init__(self, store: Store, settings: Settings, options: RunOptions, record: records.Record, *, dry: bool = False) -> None:
         self.store = store
@@ -147,7 +151,7 @@ class Launching:
 
     def created(self) -> Created:
         """The result: the plan of what was bound."""
-        return Created(self.record, self.spec, self.binder, self.binder.plan())
+        return Created(self.record, self.spec, self.binder, self.binder.plan(), supervised=self.supervised)
 
     def close(self) -> None:
         """Closes what was opened so far."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from estiba.engine import names
+from estiba.engine import health, names
 from estiba.engine.containers import list_containers, list_running
 from estiba.engine.sweep import sweep
 from estiba.engine.words import human_duration, human_size
@@ -36,7 +36,7 @@ class Row:
         self.Ports = ""
         self.State = container.status
         self.Status = _status(container, now)
-        self.HealthStatus = ""
+        self.HealthStatus = "" if (found := health.of(container)) is None else found.status
         self.Names = container.name
         self.Labels = ",".join(f"{key}={value}" for key, value in container.labels.items())
         self.Mounts = ",".join(_mount(entry, full=full) for entry in container.volumes)
@@ -89,11 +89,18 @@ def _command(words: Sequence[str], *, full: bool) -> str:
 
 def _status(container: Container, now: float) -> str:
     if container.status == "running":
-        return f"Up {human_duration(now - container.started / 1e9)}"
+        return f"Up {human_duration(now - container.started / 1e9)}{_health(container)}"
     if container.status in ("exited", "restarting"):
         ended = f" {human_duration(now - container.finished / 1e9)} ago" if container.finished else ""
         return f"{container.status.capitalize()} ({container.exit_code}){ended}"
     return container.status.capitalize()
+
+
+def _health(container: Container) -> str:
+    found = health.of(container)
+    if found is None:
+        return ""
+    return " (health: starting)" if found.status == health.STARTING else f" ({found.status})"
 
 
 def _mount(entry: dict[str, object], *, full: bool) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Accept = Callable[[Container], bool]
 
 STATES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
+HEALTHS = ("starting", "healthy", "unhealthy", "none")
 _KINDS = (
     "id", "name", "label", "exited", "status", "ancestor", "before", "since", "volume", "network", "health", "publish", "expose", "is-task",
 )  # fmt: skip
@@ -145,14 +146,23 @@ def _ports(text: str, kind: str) -> tuple[str, int, int]:
     return protocol or "tcp", int(first), int(last or first)
 
 
-# No health checks or tasks are there yet: what asks for one finds none.
+def _healths(values: Sequence[str]) -> Accept:
+    from estiba.engine import health
+
+    for value in values:
+        if value not in HEALTHS:
+            raise InvalidArgument(f"cannot use --filter health={value}: unknown state", hint="valid values: " + ", ".join(HEALTHS))
+    return lambda c: ("none" if (found := health.of(c)) is None else found.status) in values
+
+
+# There are no tasks of a swarm: what asks for one finds none.
 _PLAIN: dict[str, Callable[[list[str]], Accept]] = {
     "id": lambda values: lambda c: any(c.id.startswith(value) for value in values),
     "name": _names,
     "ancestor": _ancestors,
     "volume": _volumes,
     "network": lambda values: lambda c: str(c.options.get("network", "none")) in values,
-    "health": lambda values: lambda _c: "none" in values,
+    "health": _healths,
     "publish": _published,
     "expose": _exposed,
     "is-task": lambda values: lambda _c: "false" in values,

@@ -64,7 +64,7 @@ def run(
         created = create(store, settings, options, stack)
     if created.bindings.maps.kind == "single":
         sys.stderr.write(_SINGLE_ID)
-    if options.restart != "no":
+    if created.supervised:
         supervision.ensure(settings, created.id, created.folder)
     if options.detach:
         return _detach(store, settings, options, created, write or sys.stdout.write)

@@ -14,6 +14,8 @@ from estiba.runtime.spec import mappings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from estiba.config.settings import Settings
     from estiba.engine.containers import Container
     from estiba.engine.launching import Created
@@ -29,6 +31,7 @@ class Stored(Launching):
     def __init__(self, store: Store, settings: Settings, container: Container) -> None:
         super().__init__(store, settings, _options(container), _record(store, container))
         self.container = container
+        self.supervised = supervision.is_wanted(container)
         self.gather()
         self.spec = container.spec()
         layers = [DiffID(text) for text in container.layers]
@@ -109,7 +112,7 @@ def prepare(
             stored.make()
             stored.bindings.attached = attached
             stored.bindings.stdin = int(container.interactive and (stdin or not attached))
-            if supervision.is_wanted(container):
+            if stored.supervised:
                 path = f"{container.folder}/status"
                 status.ask(path, "restart" if restarts else "start", restarts)
                 supervision.ensure(settings, container.id, container.folder, os.stat(path).st_size)
@@ -136,6 +139,18 @@ def start(store: Store, settings: Settings, name: str) -> str:
     if created is not None:
         spawn(settings, created)
     return container.id
+
+
+def wanted(store: Store, names: Sequence[str]) -> list[str]:
+    """Of the containers of these names, or of all, those that do not run and that their restart policy brings back after a boot: always, or
+    unless-stopped where nobody stopped them. Raises NotFound, Conflict (an ambiguous id).
+    """
+    found = [containers.find(store, name) for name in names] if names else containers.list_containers(store, [])
+    return [
+        container.name
+        for container in found
+        if not container.pid and (container.restart == "always" or (container.restart == "unless-stopped" and container.asked != "stop"))
+    ]
 
 
 def spawn(settings: Settings, created: Created) -> None:

@@ -26,29 +26,37 @@ _SETTLE_SECONDS = 2.0
 _POWER_SECONDS = 5.0
 
 
-def stop(store: Store, name: str, *, timeout: int | None = None, number: int | None = None) -> str:
+def stop(store: Store, name: str, *, timeout: int | None = None, number: int | None = None, for_now: bool = False) -> str:
     """Asks the program to end, and kills it when it has not after `timeout` seconds (-1: never); returns the container's id.
 
-    A container that does not run is left alone. Parameters: `timeout` and signal `number`, else those of the container.
+    A container that does not run is left alone. Parameters: `timeout` and signal `number`, else those of the container; `for_now`: what
+    its restart policy says after a boot stays true.
     Raises NotFound, Conflict (an ambiguous id), Unavailable when the kernel does not let the program end.
     """
     container = containers.find(store, name)
-    leave_alone(store, container)
+    leave_alone(store, container, for_now=for_now)
     if end(container, timeout=timeout, number=number):
         event_log.container(container, "stop")
     return container.id
 
 
-def leave_alone(store: Store, container: Container, *, keep: bool = False) -> None:
+def comes_back(store: Store) -> list[str]:
+    """The names of those that run and that their restart policy brings back after a boot."""
+    return [container.name for container in containers.list_running(store, []) if container.restart in ("always", "unless-stopped")]
+
+
+def leave_alone(store: Store, container: Container, *, keep: bool = False, watch: bool = False, for_now: bool = False) -> None:
     """Nobody starts the container again by itself from now on, until somebody starts it. With `keep` the next command may, should this
-    one be killed. A start on its way is waited for: `container` tells afterwards what runs.
+    one be killed. A start on its way is waited for: `container` tells afterwards what runs. With `watch` its health is checked for as
+    long as it runs on; `for_now` does not say that somebody stopped it.
     """
     with containers.lock(container):
         containers.again(store, container)
         if supervision.is_wanted(container):
-            if not keep:
+            if not keep and not for_now:
                 status.ask(f"{container.folder}/status", "stop")
-            supervision.dismiss(container, keep=keep)
+            if not (watch and container.pid and container.check):
+                supervision.dismiss(container, keep=keep)
         held = containers.hold(container)
         if held is not None:
             os.close(held)

@@ -1,7 +1,7 @@
-"""The supervisor of one container: starts it again as its restart policy says. A process of its own, which the engine starts
-(`supervision.ensure`) and ends by SIGKILL (`supervision.dismiss`): it holds nothing that anybody would miss.
+"""The supervisor of one container: checks its health, and starts it again as its restart policy says. A process of its own, which the
+engine starts (`supervision.ensure`) and ends by SIGKILL (`supervision.dismiss`): it holds nothing that anybody would miss.
 
-It waits for the lock of the status file, so it sleeps while the container runs.
+It waits for the lock of the status file, so it sleeps while the container runs, but for the checks.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import time
 
 from estiba.config.settings import Settings, unpack
-from estiba.engine import containers, start, status
+from estiba.engine import containers, health, start, status, supervision
 from estiba.errors import EstibaError, NotFound
 from estiba.linux.process import start_time
 from estiba.store.layout import Store
@@ -69,7 +69,7 @@ class Supervisor:
                 began = time.monotonic()
                 self._start()
         except NotFound:
-            return  # it was removed
+            supervision.forget(supervision.path(self.store.runtime, self.id))  # of --rm: nobody else takes the entry away
 
     def _ends(self) -> bool:
         """Waits until the container does not run; False when it was not executed at all."""
@@ -78,11 +78,24 @@ class Supervisor:
         except (FileNotFoundError, NotADirectoryError):
             return False
         try:
+            self._check()
             status.wait_for_end(descriptor)
             lines = os.pread(descriptor, 1 << 20, self.offset)
         finally:
             os.close(descriptor)
         return lines.startswith(b"running ") or b"\nrunning " in lines
+
+    def _check(self) -> None:
+        """Carries the health checks out until the program ends, where there are any."""
+        container = containers.read(self.store, self.id)
+        if container is None or not health.is_on(container.check):
+            return
+        from estiba.engine import probes
+
+        try:
+            probes.watch(self.settings, container)
+        except FileNotFoundError:
+            return  # of --rm, and it has just ended
 
     def _container(self) -> Container:
         container = containers.read(self.store, self.id)
@@ -97,7 +110,7 @@ class Supervisor:
         with containers.lock(self._container()):
             if status.is_held(self.path) or (ran and should_restart(self._container())):
                 return False
-            os.unlink(f"{self.store.runtime}/supervised/{self.id}")
+            supervision.forget(supervision.path(self.store.runtime, self.id))
             return True
 
     def _start(self) -> None:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 
+from estiba.engine import health
 from estiba.engine.status import is_held
 from estiba.errors import Unavailable
 from estiba.linux import process
@@ -42,7 +43,7 @@ def waiting(runtime: str) -> list[str]:
 
 def is_wanted(container: Container) -> bool:
     """Tells whether the container asks for a supervisor."""
-    return container.restart != "no"
+    return container.restart != "no" or health.is_on(container.check)
 
 
 def ensure(settings: Settings, container_id: str, folder: str, offset: int = 0) -> None:
@@ -103,7 +104,7 @@ def dismiss(container: Container, *, keep: bool = False) -> None:
                 raise Unavailable(f"cannot end the supervisor of container {container.name}: {_words(descriptor)[-1:]} does not end")
             time.sleep(0.001)
         if not keep:
-            _unlink(entry)
+            forget(entry)
     finally:
         os.close(descriptor)
 
@@ -150,7 +151,7 @@ def _revive(store: Store, settings: Settings, container_id: str) -> None:
 
     container = containers.read(store, container_id)
     if container is None:
-        _unlink(path(store.runtime, container_id))
+        forget(path(store.runtime, container_id))
         return
     try:
         with containers.lock(container):
@@ -160,10 +161,11 @@ def _revive(store: Store, settings: Settings, container_id: str) -> None:
             else:
                 dismiss(container)
     except NotFound:
-        _unlink(path(store.runtime, container_id))
+        forget(path(store.runtime, container_id))
 
 
-def _unlink(entry: str) -> None:
+def forget(entry: str) -> None:
+    """Removes an entry that may be gone already."""
     try:
         os.unlink(entry)
     except FileNotFoundError:

@@ -85,6 +85,23 @@ class LogOptions:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+class HealthOptions:
+    """--health-cmd and the like, and --no-healthcheck: `command` for a shell, times in nanoseconds. What is None or 0 is the image's, or
+    Docker's default.
+    """
+
+    __slots__ = ("command", "interval", "off", "retries", "start_interval", "start_period", "timeout")
+
+    def __init__(self) -> None:
+        self.off = False
+        self.command: str | None = None
+        self.interval = 0
+        self.timeout = 0
+        self.start_period = 0
+        self.start_interval = 0
+        self.retries = 0
+
+
 class RunOptions:
     """Every option of `run`. An attribute that is None was not given, and the image's or the engine's default counts."""
 
@@ -121,6 +138,7 @@ class RunOptions:
         "explain",
         "expose",
         "group_add",
+        "health",
         "hostname",
         "image",
         "init",
@@ -184,6 +202,7 @@ class RunOptions:
         self.rm = False
         self.restart: RestartPolicy = "no"
         self.restart_maximum = 0  # attempts of on-failure, 0 for no limit
+        self.health: HealthOptions | None = None  # None: what the image says
         self.detach = False
         self.attach: list[str] = []  # of stdin, stdout and stderr; empty: what there is
         self.cidfile: str | None = None

@@ -11,7 +11,7 @@ from estiba.errors import InvalidArgument, NotImplemented
 from estiba.oci.user import parse_user
 from estiba.runtime import capabilities, parse_limits
 from estiba.runtime.options import Device
-from estiba.runtime.parse_lifecycle import attach, restart, runtime, volume_driver
+from estiba.runtime.parse_lifecycle import HEALTH, attach, restart, runtime, volume_driver
 from estiba.runtime.parse_limits import UNLIMITED
 from estiba.runtime.parse_mounts import parse_mount, parse_tmpfs, parse_volume
 from estiba.runtime.parse_streams import log_driver, log_option, set_detach_keys
@@ -432,6 +432,7 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "env-file": _append("env_files"),
     "expose": _append("expose"),
     "group-add": group_add,
+    **HEALTH,
     "hostname": hostname,
     "ipc": ipc,
     "isolation": isolation,
