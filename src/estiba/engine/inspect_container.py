@@ -73,7 +73,7 @@ def _state(container: Container) -> dict[str, object]:
         "Error": container.error,
         "StartedAt": _time(container.started),
         "FinishedAt": _time(container.finished),
-        **({} if (found := health.of(container)) is None else {"Health": found.shown()}),
+        "Health": None if (found := health.of(container)) is None else found.shown(),
     }
 
 
