@@ -100,7 +100,8 @@ def empty_cgroups() -> frozenset[str]:
         for name in names:
             path = os.path.join(folder, name)
             try:
-                empty = not Path(path, "cgroup.procs").read_text() and not any(entry.is_dir() for entry in os.scandir(path))
+                with os.scandir(path) as entries:
+                    empty = not Path(path, "cgroup.procs").read_text() and not any(entry.is_dir() for entry in entries)
             except OSError:
                 continue  # it is being removed
             if empty:
