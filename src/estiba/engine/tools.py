@@ -65,9 +65,10 @@ class Workshop:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.path = ingest_name(store, "work")
-        os.mkdir(self.path, 0o700)
-        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try_flock(self._lock)
+        with store.using():  # a sweep does not come between, which would take the folder for a dead process's
+            os.mkdir(self.path, 0o700)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try_flock(self._lock)
 
     def __enter__(self) -> Self:
         return self
