@@ -380,6 +380,61 @@ def test_checks_that_are_not_done(engine: Engine) -> None:
         done = engine("create", *words, IMAGE, "true", status=None)
         assert done.returncode
         assert done.stderr
+# --- pause -----------------------------------------------------------------------------------------------------------------
+
+
+def test_paused_container_stands_still_and_goes_on(engine: Engine) -> None:
+    engine("run", "-d", "--name", "still", IMAGE, "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done")
+    while "3" not in engine("logs", "still").stdout.split():
+        time.sleep(0.05)
+    assert engine("pause", "still").stdout == "still\n"
+    assert engine.state("still", "{{.State.Status}} {{.State.Running}} {{.State.Paused}}") == "paused true true"
+    assert "(Paused)" in engine("ps").stdout
+    assert engine("ps", "-f", "status=paused", "--format", "{{.Names}} {{.State}}").stdout == "still paused\n"
+    assert engine("ps", "-qf", "status=running").stdout == ""
+    before = engine("logs", "still").stdout
+    time.sleep(0.5)
+    assert engine("logs", "still").stdout == before
+    assert engine("unpause", "still").stdout == "still\n"
+    assert engine.state("still", "{{.State.Status}} {{.State.Paused}}") == "running false"
+    while engine("logs", "still").stdout == before:
+        time.sleep(0.05)
+
+
+def test_what_a_paused_container_is_not_for(engine: Engine) -> None:
+    engine("run", "-d", "--name", "pp", IMAGE, "sleep", "1000")
+    assert "is not paused" in engine("unpause", "pp", status=1).stderr
+    engine("pause", "pp")
+    assert "already paused" in engine("pause", "pp", status=1).stderr
+    assert "paused" in engine("start", "pp", status=1).stderr
+    assert "paused" in engine("rm", "pp", status=1).stderr
+    assert "paused" in engine("attach", "--no-stdin", "pp", status=1).stderr
+    assert engine.state("pp") == "paused 0"
+    engine("rename", "pp", "qq")
+    engine("kill", "qq")
+    until("exited", engine, "qq")
+    assert engine.state("qq") == "exited 137"
+    assert "is not running" in engine("pause", "qq", status=1).stderr
+    assert "is not running" in engine("unpause", "qq", status=1).stderr + " is not running" * (engine.words[0] == "docker")
+    engine("start", "qq")
+    assert engine.state("qq") == "running 0"
+
+
+def test_a_paused_container_ends_all_the_same(engine: Engine) -> None:
+    """It is asked as any other, and goes on for that."""
+    script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+    for verb, code in ((["stop"], 7), (["kill"], 137), (["kill", "-s", "TERM"], 7), (["restart", "-t", "5"], None), (["rm", "-f"], None)):
+        engine("run", "-d", "--name", "pp", "--stop-signal", "TERM", IMAGE, "sh", "-c", script)
+        while "ready" not in engine("logs", "pp").stdout:
+            time.sleep(0.05)
+        engine("pause", "pp")
+        engine(*verb, "pp")
+        if code is not None:
+            until("exited", engine, "pp")
+            assert engine.state("pp") == f"exited {code}"
+        elif verb[0] == "restart":
+            assert engine.state("pp") == "running 0"
+        engine("rm", "-f", "pp")
 
 
 # --- restart policies ------------------------------------------------------------------------------------------------------

@@ -52,6 +52,6 @@ def attach(
 
 def _check_runs(container: containers.Container) -> None:
     if container.status != "running":
-        raise FailedPrecondition(
-            f"cannot attach to container {container.name}: it is {container.status}", hint=f"start it first: estiba start {container.name}"
-        )
+        verb = "unpause" if container.status == "paused" else "start"
+        hint = f"{verb} it first: estiba {verb} {container.name}"
+        raise FailedPrecondition(f"cannot attach to container {container.name}: it is {container.status}", hint=hint)

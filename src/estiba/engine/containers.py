@@ -33,9 +33,9 @@ _PATIENCE_SECONDS = 30
 class Container:
     """One container, as its folder says it is at this moment.
 
-    `status` is created, running, restarting (its supervisor waits to start it again) or exited; the other facts of `engine.status` are
-    `exit_code exit_signal started finished pid pid_started oom asked restarts ran error`. `restart` is the policy's name, and
-    `restart_maximum` its number of attempts, 0 for no limit.
+    `status` is created, running, paused, restarting (its supervisor waits to start it again) or exited; the other facts are those of
+    `engine.status`: `exit_code exit_signal started finished pid pid_started oom asked restarts ran error`. `restart` is the policy's name,
+    and `restart_maximum` its number of attempts, 0 for no limit.
     """
 
     __slots__ = (
@@ -86,6 +86,10 @@ class Container:
         self.asked, self.restarts = now.asked, now.restarts
         if self.restart != "no" and now.state == "exited" and status.is_held(supervision.path(self.runtime, self.id)):
             self.status = "restarting"
+        elif now.state == "running" and (record := _record_of_stop(self.runtime, self.id)):
+            from estiba.engine.freeze import stands_still
+
+            self.status = "paused" if stands_still(record) else "running"
 
     def pidfd(self) -> int | None:
         """A descriptor of the program that runs, None when it does not (any more).
@@ -93,6 +97,15 @@ class Container:
         The number may belong to another process by now: the start time, looked at while the descriptor holds the process, tells.
         """
         return process.pidfd(self.pid, self.pid_started) if self.pid else None
+
+
+def _record_of_stop(runtime: str, container_id: str) -> str:
+    """The record of a container that may stand still (engine/freeze.py), empty where there is none."""
+    for folder in ("paused", "frozen"):
+        path = f"{runtime}/{folder}/{container_id}"
+        if os.path.exists(path):
+            return path
+    return ""
 
 
 def list_containers(store: Store, damaged: list[EstibaError] | None = None) -> list[Container]:

@@ -61,7 +61,7 @@ def _images(usage: Usage) -> UsageRow:
 
 
 def _containers(store: Store) -> UsageRow:
-    sizes = [(tree_size(each.folder), each.status == "running") for each in list_containers(store)]
+    sizes = [(tree_size(each.folder), bool(each.pid)) for each in list_containers(store)]
     running = sum(active for _, active in sizes)
     return UsageRow("Containers", len(sizes), running, sum(s for s, _ in sizes), sum(s for s, active in sizes if not active))
 

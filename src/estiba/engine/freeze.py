@@ -1,8 +1,11 @@
-"""A running container that stands still for a while, and goes on whatever becomes of who stopped it.
+"""A running container that stands still: for a while, while a command reads it (`Frozen`), or until somebody says so (`pause`).
 
-A *guard*, a process of the helper, holds a pipe from this process and the container's freezer: when the pipe ends, also because this
-process was killed, the container goes on at once. Where the guard was killed as well, the next command finds
-``<runtime directory>/frozen/<container id>``: lines `creator PID START` and `group PATH`. On the start path while a record is there.
+``<runtime directory>/frozen/<container id>``, or ``paused/<container id>``, is written before: lines `creator PID START` and `group PATH`.
+Whether the container stands still is told by the kernel. On the start path while a record is there.
+
+Who stops a container for a while starts a *guard* before, a process of the helper, which holds a pipe from him and the container's
+freezer: when the pipe ends, also because he was killed, the container goes on at once. Where the guard was killed as well, the next
+command finds the record.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import os
 
 from estiba.engine import records
+from estiba.errors import FailedPrecondition
+from estiba.linux import cgroup, mountinfo
 from estiba.linux.freezer import Freezer
 from estiba.linux.process import start_time
 from estiba.plan import ops
@@ -27,6 +32,68 @@ if TYPE_CHECKING:
 def frozen_folder(settings: Settings) -> str:
     """Where the records are."""
     return f"{settings.runtime_dir}/frozen"
+
+
+def stands_still(path: str) -> bool:
+    """Tells whether the container of this record is frozen now."""
+    freezer = _freezer_of(path)
+    return freezer is not None and freezer.is_frozen()
+
+
+def hold(settings: Settings, container: Container) -> None:
+    """Has a running container stand still until `let_go`. By whoever has the container's lock.
+
+    Raises FailedPrecondition when nothing can hold it, or when a process of it does not stop.
+    """
+    record = records.read(settings, container.id)
+    freezer = Freezer.of(record.cgroups if record else ())
+    if freezer is None:
+        reason = cgroup.Host.of(settings, mountinfo.read()).reason("freezer")
+        raise FailedPrecondition(f"cannot pause container {container.name}: it has no control group that can be frozen: {reason}")
+    path = f"{settings.runtime_dir}/paused/{container.id}"
+    _note(path, freezer)
+    try:
+        freezer.freeze()
+    except BaseException:
+        freezer.thaw()
+        records.unlink(path)
+        raise
+
+
+def let_go(container: Container) -> None:
+    """Lets a container that `hold` stopped go on; one that a command reads just now goes on when that is done."""
+    path = f"{container.runtime}/paused/{container.id}"
+    if os.path.exists(path):
+        thaw(path)
+
+
+def thaw(path: str) -> None:
+    """Lets the container of a record go on, whoever stopped it, and removes the record."""
+    freezer = _freezer_of(path)
+    if freezer is not None:
+        freezer.thaw()
+    records.unlink(path)
+
+
+def _freezer_of(path: str) -> Freezer | None:
+    group = _read(path).get("group")
+    return Freezer.of([group]) if group else None
+
+
+def _read(path: str) -> dict[str, str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return dict(line.rstrip("\n").split(" ", 1) for line in file if " " in line)
+    except FileNotFoundError:
+        return {}
+
+
+def _note(path: str, freezer: Freezer) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    text = f"creator {os.getpid()} {start_time(os.getpid())}\ngroup {os.path.dirname(freezer.control)}\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(os.fsencode(text))
 
 
 class Frozen:
@@ -51,20 +118,13 @@ class Frozen:
         elif not freezer.is_frozen():
             self._freezer = freezer
             try:
-                self._note(freezer)
+                _note(self._record, freezer)
                 self._guard = self._start_guard(freezer)
                 freezer.freeze()
             except BaseException:
                 self.thaw()
                 raise
         return self
-
-    def _note(self, freezer: Freezer) -> None:
-        os.makedirs(frozen_folder(self._settings), mode=0o700, exist_ok=True)
-        text = f"creator {os.getpid()} {start_time(os.getpid())}\ngroup {os.path.dirname(freezer.control)}\n"
-        descriptor = os.open(self._record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(os.fsencode(text))
 
     def _start_guard(self, freezer: Freezer) -> Helper:
         from estiba.store.layers.jail import Helper
@@ -93,36 +153,18 @@ class Frozen:
         if self._guard is not None:
             self._guard.__exit__(None, None, None)
         freezer.thaw()  # also where the guard was killed
-        _unlink(self._record)
+        records.unlink(self._record)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.thaw()
 
 
 def thaw_abandoned(settings: Settings) -> None:
-    """Lets containers go on that a dead command froze and whose guard is dead too."""
-    try:
-        names = os.listdir(frozen_folder(settings))
-    except FileNotFoundError:
-        return
-    for name in names:
-        path = f"{frozen_folder(settings)}/{name}"
-        try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                values = dict(line.rstrip("\n").split(" ", 1) for line in file if " " in line)
-        except FileNotFoundError:
-            continue
-        pid, _, started = values.get("creator", "").partition(" ")
-        if pid.isdigit() and start_time(int(pid)) == started:
-            continue
-        freezer = Freezer.of([values["group"]]) if "group" in values else None
-        if freezer is not None:
-            freezer.thaw()
-        _unlink(path)
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
+    """Lets containers go on that a dead command froze for a while, and whose guard is dead too; one that it paused stays so, if it
+    came so far.
+    """
+    for path in records.stopped(settings):
+        pid, _, started = _read(path).get("creator", "").partition(" ")
+        alive = pid.isdigit() and start_time(int(pid)) == started
+        if not alive and not (path.startswith(f"{settings.runtime_dir}/paused/") and stands_still(path)):
+            thaw(path)

@@ -22,7 +22,7 @@ _KINDS = {
 def info(store: Store, settings: Settings) -> dict[str, object]:
     """The facts as names and values, nested where they belong together. Raises DataLoss, FailedPrecondition."""
     machine, containers = os.uname(), list_containers(store)
-    running = sum(container.status == "running" for container in containers)
+    states = [container.status for container in containers]
     return {
         "Version": estiba.__version__,
         "Store": {
@@ -30,7 +30,8 @@ def info(store: Store, settings: Settings) -> dict[str, object]:
             "FileSystem": _file_system(store.root),
             "References": len(references.names(store)),
             "Containers": len(containers),
-            "Running": running,
+            "Running": states.count("running"),
+            "Paused": states.count("paused"),
         },
         "Runtime": settings.runtime_dir,
         "Machine": {

@@ -6,7 +6,7 @@ import os
 import signal
 
 from estiba.engine import containers
-from estiba.engine.stop import kill_for_good, leave_alone, send, settled, stop_number
+from estiba.engine.stop import kill_for_good, leave_alone, send, settled, stop_number, unpaused
 from estiba.errors import FailedPrecondition
 
 TYPE_CHECKING = False
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def kill(store: Store, name: str, number: int = signal.SIGKILL) -> str:
     """Sends a signal to the program; returns the container's id. Does not wait, but for the end that SIGKILL brings.
 
-    SIGKILL and the container's stop signal mean that it is not to be restarted, as in Docker.
+    SIGKILL and the container's stop signal mean that it is not to be restarted, and goes on where it is paused, as in Docker. Other
+    signals wait until it does.
     Raises NotFound, Conflict, FailedPrecondition for a container that does not run, Unavailable.
     """
     container = containers.find(store, name)
@@ -35,6 +36,8 @@ def kill(store: Store, name: str, number: int = signal.SIGKILL) -> str:
             settled(container)
         else:
             send(container, descriptor, number)
+            if number == stop_number(container):
+                unpaused(container)
     finally:
         os.close(descriptor)
     return container.id

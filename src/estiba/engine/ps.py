@@ -88,8 +88,9 @@ def _command(words: Sequence[str], *, full: bool) -> str:
 
 
 def _status(container: Container, now: float) -> str:
-    if container.status == "running":
-        return f"Up {human_duration(now - container.started / 1e9)}{_health(container)}"
+    if container.status in ("running", "paused"):
+        paused = container.status == "paused"
+        return f"Up {human_duration(now - container.started / 1e9)}" + (" (Paused)" if paused else _health(container))
     if container.status in ("exited", "restarting"):
         ended = f" {human_duration(now - container.finished / 1e9)} ago" if container.finished else ""
         return f"{container.status.capitalize()} ({container.exit_code}){ended}"

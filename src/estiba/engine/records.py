@@ -157,6 +157,11 @@ def release(settings: Settings, record: Record) -> None:
     By whoever holds the lock of the status file, where there is one. A group with processes that outlived their keeper is emptied first.
     When one cannot be removed the record stays for the next command.
     """
+    for path in stopped(settings):
+        if path.endswith(record.id):
+            from estiba.engine.freeze import thaw
+
+            thaw(path)
     subject = _end_orphan(settings, record)
     emptied = [_remove_group(path) for path in record.cgroups]
     name = names.goes(record.folder) if record.remove else ""
@@ -296,7 +301,7 @@ def sweep(settings: Settings, limit: int | None = None) -> list[str]:
 
     A container that a dead command froze (engine/freeze.py) goes on.
     """
-    if _names(f"{settings.runtime_dir}/frozen"):
+    if stopped(settings):
         from estiba.engine.freeze import thaw_abandoned
 
         thaw_abandoned(settings)
@@ -310,6 +315,12 @@ def sweep(settings: Settings, limit: int | None = None) -> list[str]:
         if record is not None and is_dead(record) and _release_dead(settings, record):
             swept.append(container_id)
     return swept
+
+
+def stopped(settings: Settings) -> list[str]:
+    """The records of containers that stand still, or may have (engine/freeze.py)."""
+    folders = (f"{settings.runtime_dir}/frozen", f"{settings.runtime_dir}/paused")
+    return [f"{folder}/{name}" for folder in folders for name in _names(folder)]
 
 
 def _names(folder: str) -> list[str]:

@@ -90,12 +90,14 @@ def prepare(
 
     Parameters: `attached`, whether the caller's streams are the program's until it ends; `stdin`, its input as well; `restarts`, how
     often its supervisor has started it with this time, 0 for a user's start; `detach_keys`, else Docker's.
-    Raises NotFound (removed meanwhile), and what `create.create` raises.
+    Raises NotFound (removed meanwhile), Conflict (it is paused), and what `create.create` raises.
     """
     with containers.lock(container):
         container = containers.again(store, container)
         held = containers.hold(container)
         if held is None:
+            if container.status == "paused":
+                raise Conflict(f"cannot start container {container.name}: it is paused", hint=f"estiba unpause {container.name}")
             return None
         try:
             containers.unmounted(container)

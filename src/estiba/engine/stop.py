@@ -74,6 +74,7 @@ def end(container: Container, *, timeout: int | None = None, number: int | None 
         if number == signal.SIGKILL:
             seconds = max(seconds, int(_KILL_SECONDS))
         send(container, descriptor, number)
+        unpaused(container)
         if not ends(descriptor, None if seconds < 0 else float(seconds)):
             kill_for_good(container, descriptor)
     finally:
@@ -109,9 +110,11 @@ def kill_for_good(container: Container, descriptor: int) -> None:
     """
     if container.kernel and not names.goes(container.folder):
         _signal(descriptor, signal.SIGPWR)
+        unpaused(container)
         if ends(descriptor, _POWER_SECONDS):
             return
     send(container, descriptor, signal.SIGKILL)
+    unpaused(container)
     _thaw(container)
     waited = 0.0
     while not ends(descriptor, _KILL_SECONDS):
@@ -125,11 +128,21 @@ def kill_for_good(container: Container, descriptor: int) -> None:
 
 
 def _thaw(container: Container) -> None:
-    """A process that a freezer of version 1 holds does not even die (freezer-subsystem.rst)."""
+    """A process that a freezer of version 1 holds does not even die (freezer-subsystem.rst), whoever holds it there."""
     record = records.read_below(container.runtime, container.id)
     freezer = Freezer.of(record.cgroups) if record else None
     if freezer is not None:
         freezer.thaw()
+
+
+def unpaused(container: Container) -> None:
+    """Lets a paused container take the signal that was just sent to it."""
+    if container.status == "paused":
+        from estiba.engine.freeze import let_go
+
+        let_go(container)
+        container.status = "running"
+        event_log.container(container, "unpause")
 
 
 def ends(descriptor: int, seconds: float | None) -> bool:

@@ -300,13 +300,21 @@ def _read(path: str) -> str:
         return file.read().strip()
 
 
+def write_file(path: str, value: str) -> None:
+    """Writes to a file of a group. Raises OSError, FileNotFoundError for one that the kernel does not have.
+
+    Not by `open`, which would have it made where it is missing: the kernel answers to that with EACCES.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode("ascii"))
+    finally:
+        os.close(descriptor)
+
+
 def _write(path: str, value: str) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, value.encode("ascii"))
-        finally:
-            os.close(descriptor)
+        write_file(path, value)
     except OSError as error:
         raise FailedPrecondition(f"cannot set {path} to {value}: {error.strerror}") from error
 

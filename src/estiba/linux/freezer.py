@@ -10,6 +10,7 @@ import os
 import time
 
 from estiba.errors import FailedPrecondition
+from estiba.linux.cgroup import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +42,14 @@ class Freezer:
 
     def is_frozen(self) -> bool:
         """Tells whether all processes of the group stand still."""
-        if self._freeze == "FROZEN":
-            return self._read("freezer.state") == "FROZEN"
-        return "frozen 1" in self._read("cgroup.events").splitlines()
+        try:
+            if self._freeze == "FROZEN":
+                return self._read("freezer.state") == "FROZEN"
+            return "frozen 1" in self._read("cgroup.events").splitlines()
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+            return False  # the group is gone
 
     def freeze(self) -> None:
         """Stops the group and waits until it stands still.
@@ -73,5 +79,4 @@ class Freezer:
             return file.read().strip()
 
     def _write(self, text: str) -> None:
-        with open(self.control, "w", encoding="utf-8") as file:
-            file.write(text)
+        write_file(self.control, text)
