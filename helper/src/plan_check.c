@@ -213,7 +213,7 @@ static void check_joins(const struct plan *plan)
     static const uint16_t allowed[] = {OP_SLOT,         OP_JOIN,   OP_CGROUP,            OP_STREAMS,   OP_CLIENT,
                                        OP_STATUS,       OP_REPORT, OP_DETACH_KEYS,       OP_CONSOLE,   OP_RLIMIT,
                                        OP_OOM_SCORE_ADJ, OP_BOUNDING, OP_USER,           OP_CAPABILITIES, OP_NO_NEW_PRIVILEGES,
-                                       OP_SECCOMP,      OP_WORKING_DIRECTORY, OP_EXECUTE};
+                                       OP_SECCOMP,      OP_WORKING_DIRECTORY, OP_EXECUTE, OP_EVENTS};
     const struct op *join = plan_find(plan, OP_JOIN);
 
     check_codes(plan, allowed, ARRAY_SIZE(allowed));

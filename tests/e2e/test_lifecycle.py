@@ -263,6 +263,7 @@ def test_events_tell_what_happens_and_in_which_order(engine: Engine) -> None:
     engine("run", "--rm", "--network", "none", "--name", "first", "-l", "tier=web", IMAGE, "sh", "-c", "exit 3", status=3)
     engine("run", "-d", "--network", "none", "--name", "second", IMAGE, "sleep", "1000")
     engine("rename", "second", "third")
+    engine("exec", "third", "sh", "-c", "exit 4", status=4)
     engine("stop", "-t", "0", "third")
     engine("start", "third")
     engine("restart", "-t", "0", "third")
@@ -277,7 +278,11 @@ def test_events_tell_what_happens_and_in_which_order(engine: Engine) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert told("{{.Action}} {{.Actor.Attributes.name}}", "container=first") == [f"{word} first" for word in ("create", "attach", "start", "die", "destroy")]
-    assert told("{{.Action}} {{.Actor.Attributes.name}}", "container=third") == [
+    assert told("{{.Action}} {{.Actor.Attributes.exitCode}}", "event=exec_create", "event=exec_start", "event=exec_die") == [
+        "exec_create: sh -c exit 4 <no value>", "exec_start: sh -c exit 4 <no value>", "exec_die 4",
+    ]  # fmt: skip
+    assert len(set(told("{{.Actor.Attributes.execID}}", "event=exec_start", "event=exec_die"))) == 1
+    assert [line for line in told("{{.Action}} {{.Actor.Attributes.name}}", "container=third") if "exec" not in line] == [
         f"{word} third"
         for word in ("rename", "kill", "kill", "die", "stop", "start", "kill", "kill", "die", "stop", "start", "restart", "kill", "die", "destroy")
     ]

@@ -16,7 +16,7 @@ from estiba.cli.template_tokens import Token, split, tokens, unquote
 from estiba.errors import InvalidArgument
 
 # Members whose keys the user chooses, so that a missing key is no mistake in the template.
-_OPEN_MAPS = {"Labels", "ExposedPorts", "Volumes", "Annotations", "Data", "annotations"}
+_OPEN_MAPS = {"Attributes", "Labels", "ExposedPorts", "Volumes", "Annotations", "Data", "annotations"}
 _MAX_DEPTH = 100
 Evaluate = Callable[["_Scope"], object]
 Render = Callable[["_Scope"], Iterator[str]]

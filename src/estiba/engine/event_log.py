@@ -16,7 +16,7 @@ from estiba.oci.strict_json import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Protocol
 
     from estiba.store.layout import Store
@@ -88,6 +88,15 @@ def lines(subject: Subject) -> tuple[bytes, bytes, bytes, bytes]:
     """What the helper tells of a container: start, oom, die, destroy."""
     die = _container_line(subject, "die", {"exitCode": "\3"}).replace(b'"\\u0003"', b'"' + _CODE + b'"')
     return _container_line(subject, "start", {}), _container_line(subject, "oom", {}), die, _container_line(subject, "destroy", {})
+
+
+def exec_lines(subject: Subject, command: Sequence[str]) -> tuple[bytes, bytes, bytes, bytes]:
+    """Tells that `command` is about to be executed in a container, and returns what the helper tells of it, as `lines`."""
+    words = " ".join(command)
+    mark = {"execID": os.urandom(32).hex()}
+    container(subject, f"exec_create: {words}", **mark)
+    die = _container_line(subject, "exec_die", {**mark, "exitCode": "\3"}).replace(b'"\\u0003"', b'"' + _CODE + b'"')
+    return _container_line(subject, f"exec_start: {words}", mark), b"", die, b""
 
 
 def _container_line(subject: Subject, action: str, attributes: Mapping[str, str]) -> bytes:

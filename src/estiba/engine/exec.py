@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import containers, records, stored_options
+from estiba.engine import containers, event_log, records, stored_options
 from estiba.engine.binder import window
 from estiba.engine.launching import filter_of, profile_of, stored_profile
 from estiba.errors import Conflict, NotImplemented
@@ -49,9 +49,17 @@ def exec_(store: Store, settings: Settings, name: str, options: RunOptions, *, s
 
 
 def prepare(
-    settings: Settings, container: Container, options: RunOptions, *, status: int | None = None, report: int | None = None
+    settings: Settings,
+    container: Container,
+    options: RunOptions,
+    *,
+    status: int | None = None,
+    report: int | None = None,
+    tell: bool = True,
 ) -> Launch:
-    """What launches the process. `status` and `report` are descriptors for the helper's status and failure (helper/PROTOCOL.md)."""
+    """What launches the process. `status` and `report` are descriptors for the helper's status and failure (helper/PROTOCOL.md); `tell`
+    makes events of it.
+    """
     _check_enters(container)
     if options.env_files:
         from estiba.engine.container_files import read_env_file
@@ -69,6 +77,10 @@ def prepare(
         for given, operation in ((status, ops.status), (report, ops.report)):
             if given is not None:
                 host.append(operation(draft.slot(os.dup(given))))
+        if tell:
+            folder, name = os.path.split(event_log.path_for(container))
+            slot = draft.slot(os.open(folder, _PATH))
+            host.append(ops.events(slot, name, *event_log.exec_lines(container, options.command)))
         return Launch(settings, [*draft.slots, *host, *_streams(options), *process], draft.descriptors)
     except BaseException:
         for descriptor in draft.descriptors:

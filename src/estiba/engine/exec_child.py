@@ -76,7 +76,7 @@ class Running:
 
 def spawn(
     settings: Settings, container: Container, options: RunOptions, *, stdin: int | None = None, stdout: int | None = None,
-    stderr: int | None = None,
+    stderr: int | None = None, tell: bool = True,
 ) -> Running:  # fmt: skip
     """Runs `options.command` in the container (as `exec.exec_`); streams that are not given are this process's own.
 
@@ -85,7 +85,7 @@ def spawn(
     status = os.memfd_create("estiba-status", os.MFD_CLOEXEC)
     report = os.memfd_create("estiba-report", os.MFD_CLOEXEC)
     try:
-        helper = prepare(settings, container, options, status=status, report=report).spawn(stdin, stdout, stderr)
+        helper = prepare(settings, container, options, status=status, report=report, tell=tell).spawn(stdin, stdout, stderr)
         return Running(helper, status, report)
     except BaseException:
         os.close(status)
@@ -94,18 +94,20 @@ def spawn(
 
 
 def capture(
-    settings: Settings, container: Container, options: RunOptions, *, timeout: float | None = None, limit: int = 1 << 20
+    settings: Settings, container: Container, options: RunOptions, *, timeout: float | None = None, limit: int = 1 << 20,
+    tell: bool = True,
 ) -> tuple[int | None, bytes]:
     """Runs `options.command` without input and returns its exit code and what it wrote to both streams, as it came.
 
-    After `timeout` seconds it is killed, and the code is None. Of the output the first `limit` bytes are kept.
+    After `timeout` seconds it is killed, and the code is None. Of the output the first `limit` bytes are kept. Without `tell`
+    no events are made of it.
     Raises as `spawn` and `Running.wait`.
     """
     output, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(theirs, True)
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        running = spawn(settings, container, options, stdin=null, stdout=theirs, stderr=theirs)
+        running = spawn(settings, container, options, stdin=null, stdout=theirs, stderr=theirs, tell=tell)
     except BaseException:
         os.close(output)
         raise

@@ -54,7 +54,7 @@ def _probe(settings: Settings, container: Container, check: Check) -> dict[str, 
     options = RunOptions(command=check.command)
     start = _now()
     try:
-        code, output = capture(settings, container, options, timeout=check.timeout, limit=_OUTPUT + 1)
+        code, output = capture(settings, container, options, timeout=check.timeout, limit=_OUTPUT + 1, tell=False)
     except EstibaError as error:
         code, text = _NO_CODE, error.message
     else:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from estiba.config.settings import Settings
-from estiba.engine import containers, records
+from estiba.engine import containers, event_log, records
 from estiba.engine.containers import Container
 from estiba.engine.exec import check_runs
 from estiba.errors import InvalidArgument, NotImplemented
@@ -29,6 +29,7 @@ def top(store: Store, settings: Settings, name: str, options: Sequence[str] = ()
     check_runs(container, "show the processes of")
     if container.kernel:
         raise NotImplemented(f"cannot show the processes of container {container.name}: they are on a kernel of its own")
+    event_log.container(container, "top")
     rows = processes.read(_pids(settings, container))
     return [list(columns.values()), *([processes.COLUMNS[column][1](process) for column in columns] for process in rows)]
 
