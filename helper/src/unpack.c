@@ -260,7 +260,8 @@ static void unpack_attributes(const union arguments *arguments)
         fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         must(fd);
     }
-    must(fchown(fd, attributes.uid, attributes.gid));
+    if (attributes.uid || attributes.gid) /* as of files: a new one belongs to 0:0 */
+        must(fchown(fd, attributes.uid, attributes.gid));
     must(fchmod(fd, attributes.mode));
     must(futimens(fd, attributes.times));
     if (*path)

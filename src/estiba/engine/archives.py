@@ -15,9 +15,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
-from estiba.engine.compression import compression_of, inflate
+from estiba.engine.compression import inflate
 from estiba.errors import DataLoss, InvalidArgument, NotFound
 from estiba.store.layers import tar
+from estiba.store.layers.inflate import detect
 from estiba.store.publish import failure
 
 CHUNK = 1 << 18
@@ -91,7 +92,7 @@ def plain_tar(descriptor: int, what: str, ingest: str, budget: int) -> int:
     compressed file holds. Parameters as for `open_archive`. Raises DataLoss, ResourceExhausted.
     """
     at_start = stat.S_ISREG(os.fstat(descriptor).st_mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
-    if at_start and compression_of(os.pread(descriptor, 16, 0)) == "":
+    if at_start and detect(os.pread(descriptor, 16, 0)) == "none":
         return os.dup(descriptor)
     try:
         with tempfile.TemporaryFile(dir=ingest, buffering=0) as file:

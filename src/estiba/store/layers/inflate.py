@@ -1,4 +1,4 @@
-"""Compressed bytes to the layer's tar, with its digest.
+"""Compressed bytes to plain ones: layers to their tars, with the digest, and whole archives.
 
 isal inflates gzip three times as fast as zlib (docs/dev/decisions/002-isal.md).
 """
@@ -11,14 +11,26 @@ from estiba.errors import DataLoss, NotImplemented, ResourceExhausted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Protocol
+
+    class _Decompressor(Protocol):
+        """The interface of `bz2.BZ2Decompressor`, which lzma and isal share."""
+
+        @property
+        def eof(self) -> bool: ...
+        @property
+        def needs_input(self) -> bool: ...
+        @property
+        def unused_data(self) -> bytes: ...
+        def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 _PIECE = 1 << 18
-#: What zstd(1) decompresses without --long or --ultra: 128 MiB of memory. A frame that asks for more is refused.
-_ZSTD_WINDOW = 1 << 27
+#: What zstd(1) decompresses without --long or --ultra: 128 MiB of memory. A stream that asks for more is refused; `xz -9` needs 65 MiB.
+_MEMORY = 1 << 27
 _ZSTD_STEP = 1 << 10
 
-_MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"))
+_MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"))
 
 
 def compression_of(media_type: str) -> str:
@@ -44,9 +56,16 @@ def compression_of(media_type: str) -> str:
         raise NotImplemented(f"cannot unpack layer: unknown media type {media_type!r}") from None
 
 
-def inflate(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
-    """The uncompressed bytes in pieces of bounded size, whatever the compression claims to hold.
+def detect(start: bytes) -> str:
+    """The compression that the first six bytes of a stream show: "gzip", "bzip2", "xz", "zstd", or "none" for anything else."""
+    return next((name for magic, name in _MAGIC if start.startswith(magic)), "none")
 
+
+def inflate(chunks: Iterable[bytes], compression: str, *, what: str = "inflate layer", padding: bool = False) -> Iterator[bytes]:
+    """The uncompressed bytes in pieces of bounded size, whatever the compression claims to hold. Several streams or frames after one
+    another are one, as the tools of each format do.
+
+    Parameters: `what`, verb and object for messages; `padding` allows zeros behind a stream (xz has them always).
     Raises DataLoss for damaged or cut streams and for bytes after the last one.
     """
     source = iter(chunks)
@@ -54,9 +73,14 @@ def inflate(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
         first = b""
         while len(first) < 6 and (chunk := next(source, None)) is not None:
             first += chunk
-        compression = next((name for magic, name in _MAGIC if first.startswith(magic)), "none")
+        compression = detect(first)
         source = _prepend(first, source)
-    yield from {"none": _plain, "gzip": _gzip, "zstd": _zstd, "xz": _xz}[compression](source)
+    if compression == "none":
+        yield from _plain(source)
+    elif compression == "zstd":
+        yield from _zstd(source, what)
+    else:
+        yield from _streams(source, compression, what, padding=padding or compression == "xz")
 
 
 def _prepend(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -68,29 +92,47 @@ def _plain(source: Iterator[bytes]) -> Iterator[bytes]:
     return (bytes(chunk[start : start + _PIECE]) for chunk in source for start in range(0, len(chunk), _PIECE))
 
 
-def _gzip(source: Iterator[bytes]) -> Iterator[bytes]:
-    from isal import igzip_lib
+def _maker(name: str) -> tuple[Callable[[], _Decompressor], tuple[type[Exception], ...]]:
+    """What makes a decompressor, and what that raises for damage."""
+    if name == "gzip":
+        from isal import igzip_lib
 
-    member: igzip_lib.IgzipDecompressor | None = None
+        damage: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # the stub says that it is an exception, not a class
+        return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), (damage,)
+    if name == "xz":
+        import lzma
+
+        return lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MEMORY), (lzma.LZMAError,)
+    import bz2
+
+    return bz2.BZ2Decompressor, (OSError, ValueError)
+
+
+def _streams(source: Iterator[bytes], name: str, what: str, *, padding: bool) -> Iterator[bytes]:
+    make, damage = _maker(name)
+    stream: _Decompressor | None = None
+    ended = False
     for chunk in source:
-        while chunk or (member is not None and not member.eof and not member.needs_input):
-            if member is None:
-                member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+        if ended and padding:
+            chunk = chunk.lstrip(b"\0")
+        while chunk or (stream is not None and not stream.needs_input):
+            stream = stream or make()
+            ended = False
             try:
-                piece = member.decompress(chunk, _PIECE)
-            except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stub says that it is an exception, not a class
-                raise DataLoss(f"cannot inflate layer: damaged gzip stream ({error})") from None
+                piece = stream.decompress(chunk, _PIECE)
+            except damage as error:
+                raise DataLoss(f"cannot {what}: damaged {name} stream ({error})") from None
             chunk = b""
             if piece:
                 yield piece
-            if member.eof:
-                chunk = member.unused_data  # a gzip file is one member or several (RFC 1952, section 2.2)
-                member = None
-    if member is not None:
-        raise DataLoss("cannot inflate layer: the gzip stream is cut off")
+            if stream.eof:
+                chunk = stream.unused_data.lstrip(b"\0") if padding else stream.unused_data
+                stream, ended = None, True
+    if stream is not None:
+        raise DataLoss(f"cannot {what}: the {name} stream is cut short")
 
 
-def _zstd(source: Iterator[bytes]) -> Iterator[bytes]:
+def _zstd(source: Iterator[bytes], what: str) -> Iterator[bytes]:
     import zstandard
 
     frame: zstandard.ZstdDecompressionObj | None = None
@@ -101,11 +143,11 @@ def _zstd(source: Iterator[bytes]) -> Iterator[bytes]:
         while rest:
             # One call returns all that its input makes, up to 32,768 times as much: a KiB bounds that, and costs no time.
             part, rest = rest[:_ZSTD_STEP], rest[_ZSTD_STEP:]
-            frame = frame or zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+            frame = frame or zstandard.ZstdDecompressor(max_window_size=_MEMORY).decompressobj()
             try:
                 piece = frame.decompress(part)
             except zstandard.ZstdError as error:
-                raise DataLoss(f"cannot inflate layer: damaged zstd stream ({error})") from None
+                raise DataLoss(f"cannot {what}: damaged zstd stream ({error})") from None
             waiting.append(piece)
             size += len(piece)
             if frame.eof:  # one frame or several, some of them skippable (RFC 8878, section 3.1)
@@ -116,29 +158,9 @@ def _zstd(source: Iterator[bytes]) -> Iterator[bytes]:
                 waiting.clear()
                 size = 0
     if frame is not None:
-        raise DataLoss("cannot inflate layer: the zstd stream is cut off")
+        raise DataLoss(f"cannot {what}: the zstd stream is cut short")
     if size:
         yield b"".join(waiting)
-
-
-def _xz(source: Iterator[bytes]) -> Iterator[bytes]:
-    import lzma
-
-    stream: lzma.LZMADecompressor | None = None
-    for chunk in source:
-        while chunk or (stream is not None and not stream.eof and not stream.needs_input):
-            stream = stream or lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_ZSTD_WINDOW)
-            try:
-                piece = stream.decompress(chunk, _PIECE)
-            except lzma.LZMAError as error:
-                raise DataLoss(f"cannot inflate layer: damaged xz stream ({error})") from None
-            chunk = b""
-            if piece:
-                yield piece
-            if stream.eof:
-                chunk, stream = stream.unused_data.lstrip(b"\0"), None  # stream padding
-    if stream is not None:
-        raise DataLoss("cannot inflate layer: the xz stream is cut off")
 
 
 class Inflater:
@@ -149,7 +171,7 @@ class Inflater:
     """
 
     def __init__(self, chunks: Iterable[bytes], compression: str, *, budget: int, what: str, algorithm: str = "sha256") -> None:
-        self._pieces = inflate(chunks, compression)
+        self._pieces = inflate(chunks, compression, what=what)
         self._hash = hashlib.new(algorithm)
         self._what = what
         self._budget = budget
