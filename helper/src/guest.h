@@ -36,8 +36,8 @@ void guest_make_tree(void);
 int guest_open_channel(uint64_t *window);
 /* The operations of side `guest`, in order. */
 void guest_prepare(struct plan *plan);
-/* guest_disk.c: the device of a partition by its name, as mount(8)'s PARTLABEL=; waited for: disks are found while a kernel boots. */
-const char *guest_partition(const char *name);
+/* guest_disk.c: the device of PARTLABEL=NAME, a partition (as of mount(8)), or SERIAL=NUMBER, a disk; waited for: disks are found while a kernel boots. */
+const char *guest_disk(const char *name);
 /* Everything that was written is on the disks. */
 void guest_sync(void);
 

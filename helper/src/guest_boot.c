@@ -190,8 +190,8 @@ static void op_guest_mount(const struct op *op)
     char part[32];
 
     make_folders(target, 0755);
-    if (strncmp(source, "PARTLABEL=", 10) == 0)
-        source = guest_partition(source + 10);
+    if (strncmp(source, "PARTLABEL=", 10) == 0 || strncmp(source, "SERIAL=", 7) == 0)
+        source = guest_disk(source);
     if (offset > 0) { /* not erofs's own `fsoffset`: two parts of one device would be taken for one file system */
         attach_part(source, offset, part);
         source = part;

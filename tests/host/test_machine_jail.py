@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from estiba.engine import machines
+from estiba.machine import uml as machine_uml
 from estiba.plan.ops import VERSION
 from tests.support.command import command_under_test
 from tests.support.containers import IMAGE
@@ -112,7 +112,7 @@ def test_guest_that_talks_nonsense_is_ended(guest_root: GuestRoot) -> None:
 def test_guest_that_never_answers(
     guest_root: GuestRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remains: Remains, body: str, words: str
 ) -> None:
-    monkeypatch.setattr(machines, "PATIENCE_SECONDS", 1)
+    monkeypatch.setattr(machine_uml, "PATIENCE_SECONDS", 1)
     done = guest_root("true", kernel=impostor(tmp_path, body.replace("%d", str(VERSION))))
     assert done.returncode == 125
     assert words in done.stderr

@@ -84,6 +84,7 @@ _ISOLATION = (
     Flag("cgroupns", "Control group namespace: private or host", value="which"),
     Flag("isolation", "Kernel to run on: container (the host's), para, partial, full or auto", value="rung", default="container"),
     Flag("kernel", "Kernel for --isolation: an image or a file", value="kernel", complete="file"),
+    many("emulate", "What --isolation partial emulates: cpu, disk, net, console, firmware", value="part,..."),
     switch("snapshot", "Begin where a machine like this one was parked after its boot (QEMU)", default=True),
     Flag("ipc", "IPC namespace: private or host", value="which"),
     Flag("pid", "Process namespace: private or host", value="which"),

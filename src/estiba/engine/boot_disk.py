@@ -44,14 +44,16 @@ class Part:
         self.make = make
 
 
-def make_boot_disk(path: str, folder: str, kernel: str, initramfs: bytes, options: str, parts: Sequence[Part] = ()) -> None:
+def make_boot_disk(
+    path: str, folder: str, kernel: str, initramfs: bytes, options: str, parts: Sequence[Part] = (), *, uefi: bool = True
+) -> None:
     """Makes the disk at `path`, a raw file that is there and empty; `folder` is for what is needed on the way.
 
-    Parameters: `kernel`, the path of a bzImage; `options`, its command line. Raises FailedPrecondition where a package is missing,
-    ResourceExhausted.
+    Parameters: `kernel`, the path of a bzImage; `options`, its command line; `uefi`, whether it has the loader of UEFI too. Raises
+    FailedPrecondition where a package is missing, ResourceExhausted.
     """
     esp = f"{folder}/esp"
-    _make_esp(esp, folder, kernel, initramfs, options)
+    _make_esp(esp, folder, kernel, initramfs, options, uefi=uefi)
     every = [Part("esp", os.stat(esp).st_size, source=esp), *parts]
     begins = [MIB]
     for part in every:
@@ -75,14 +77,16 @@ def _tool(program: str, package: str, *arguments: str, stdin: str = "", folder: 
     tools.run("make a disk that boots", program, package, *arguments, stdin=stdin, folder=folder, environment=environment)
 
 
-def _make_esp(esp: str, folder: str, kernel: str, initramfs: bytes, options: str) -> None:
+def _make_esp(esp: str, folder: str, kernel: str, initramfs: bytes, options: str, *, uefi: bool) -> None:
     files = {
         "initrd": initramfs,
         "syslinux.cfg": _SYSLINUX.format(options=options).encode(),
         "loader/loader.conf": b"timeout 0\ndefault estiba.conf\n",
         "loader/entries/estiba.conf": _ENTRY.format(options=options).encode(),
     }
-    copies = {"vmlinuz": kernel, "EFI/BOOT/BOOTX64.EFI": _first((_EFI_LOADER,), "systemd-boot-efi")}
+    copies = {"vmlinuz": kernel}
+    if uefi:
+        copies["EFI/BOOT/BOOTX64.EFI"] = _first((_EFI_LOADER,), "systemd-boot-efi")
     for number, (name, content) in enumerate(files.items()):
         copies[name] = f"{folder}/file{number}"
         with open(copies[name], "wb") as file:

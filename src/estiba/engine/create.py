@@ -73,6 +73,10 @@ class Draft(Launching):
         super().__init__(store, settings, options, _new_record(store, options), dry=dry)
         self.stack = stack
         self.name = os.path.basename(self.record.name)
+        if options.isolation == "auto":
+            from estiba.engine.auto_rung import choose
+
+            options.isolation, _ = choose(store, settings, options)
         _complete(options, self.record, store, stack)
         self.gather()
         self.machine = self._machine() if options.isolation != "container" else None

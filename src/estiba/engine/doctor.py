@@ -66,7 +66,8 @@ def doctor(settings: Settings) -> Report:
             *_controllers(settings),
             probes.landlock(),
             probes.kvm(),
-            *(machine_doctor.machine(settings, rung) for rung in ("para", "partial")),
+            *(machine_doctor.machine(settings, rung) for rung in ("para", "partial", "full")),
+            machine_doctor.auto(settings),
             _foreign(settings),
         ]
     )

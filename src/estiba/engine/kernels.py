@@ -17,6 +17,8 @@ from estiba.store.layer_ids import highest_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from estiba.config.settings import Settings
     from estiba.oci.digest import DiffID
     from estiba.store.images import Image
@@ -64,8 +66,8 @@ def of_state(state: dict[str, object], what: str) -> Kernel:
     return Kernel(parse_diff_id(get_str(state, "layer", what)), path, kind, release, architecture, modules, drivers)
 
 
-def choose(store: Store, settings: Settings, name: str | None, rung: str) -> Kernel:
-    """Finds the kernel `name` (an image or a path), or the one that was imported last for `rung`.
+def choose(store: Store, settings: Settings, name: str | None, rung: str, *, others: Sequence[str] = ()) -> Kernel:
+    """Finds the kernel `name` (an image or a path), or the one that was imported last for `rung`; `others` are kinds that will do as well.
 
     Raises NotFound, InvalidArgument for what is no kernel of this rung, and what `import_kernel` raises.
     """
@@ -78,7 +80,7 @@ def choose(store: Store, settings: Settings, name: str | None, rung: str) -> Ker
         if found is None:
             raise NotFound(f"cannot run on a kernel of its own: the store holds none for --isolation {rung}", hint=_HINT)
         kernel = found
-    if kernel.kind not in RUNGS[rung]:
+    if kernel.kind not in (*RUNGS[rung], *others):
         raise InvalidArgument(f"cannot use kernel {name}: it is a {kernel.kind}, and --isolation {rung} takes {' or '.join(RUNGS[rung])}")
     host = host_platform().architecture
     if kernel.architecture != host:

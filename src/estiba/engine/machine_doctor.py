@@ -6,17 +6,19 @@ import os
 import time
 
 from estiba.config.settings import Settings
-from estiba.engine import kernels
+from estiba.engine import auto_rung, kernels
 from estiba.engine.kernel_auto import PROGRAMS
 from estiba.engine.kernel_trial import try_kernel
 from estiba.errors import EstibaError
 from estiba.linux.probes import Finding
 from estiba.oci.digest import hex_of
+from estiba.runtime.options import RunOptions
 from estiba.store.layout import Store
 
 _WAYS = {
     "para": ("User-Mode Linux", "estiba kernel import --auto, or: estiba kernel import FILE"),
-    "partial": ("QEMU", "estiba kernel import FILE, of a vmlinux that finds virtio devices by its command line"),
+    "partial": ("QEMU", "estiba kernel build machine, or: estiba kernel import FILE"),
+    "full": ("QEMU", "estiba kernel build machine, or: estiba kernel import FILE"),
 }
 
 
@@ -40,6 +42,15 @@ def _kernel(settings: Settings, rung: str) -> str | None:
     store = Store.open(settings)
     newest = kernels.newest(store, rung)
     return f"{store.layers}/{hex_of(newest.layer)}/fs{newest.path}" if newest is not None else None
+
+
+def auto(settings: Settings) -> Finding:
+    """Which rung `--isolation auto` takes, and why none above it."""
+    try:
+        rung, reason = auto_rung.choose(Store.open(settings), settings, RunOptions())
+    except EstibaError as error:
+        return Finding("machine: auto", False, error.message, error.hint or "")
+    return Finding("machine: auto", True, f"takes {rung}" + (f" ({reason})" if reason else ""))
 
 
 def _installed(rung: str) -> str | None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import guest_disks, kernels, monitors, parked
+from estiba.engine import guest_disks, kernels, kvm, machine_disk, monitors, parked
 from estiba.engine.binder import FILES, Binder, window
 from estiba.engine.kernels import UML
-from estiba.errors import InvalidArgument, NotImplemented
+from estiba.errors import FailedPrecondition, InvalidArgument, NotImplemented
 from estiba.machine import guest, jail, layout, uml
 from estiba.machine.parts import Parts
-from estiba.machine.qemu import PROGRAMS, Qemu
+from estiba.machine.qemu import EMULATED, PROGRAMS, Qemu
 from estiba.oci.digest import hex_of
 from estiba.plan import ops
 from estiba.plan.encode import encode
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         MAX_DISKS: int
         ENVIRONMENT: tuple[str, ...]
         PERSONALITY: int
+        PATIENCE_SECONDS: int
         MEMORY_FILE: bool
         PARKS: bool
         BINDS: tuple[str, str, str]
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
 DEFAULT_MEMORY = 256 << 20
 #: Bytes in which a kernel and a small program run, where that is not 48 MiB.
 LEAST_MEMORY = {"para": 32 << 20}
-#: How long a guest may take to answer, and then to start its program.
-PATIENCE_SECONDS = 20
 #: Processes of a machine monitor beside those that stand for the guest's.
 _MONITOR_PROCESSES = 64
 
@@ -70,10 +69,19 @@ class Machine:
 
     def __init__(self, draft: Launching, kernel: Kernel | None = None) -> None:
         refuse(draft.options)
-        self.kernel = kernel or kernels.choose(draft.store, draft.settings, draft.options.kernel, draft.options.isolation)
-        self.monitor, self.layers = _monitor(draft.store, draft.settings, self.kernel)
+        self.kernel = kernel or _kernel(draft)
+        self.modules = [*self.kernel.modules, *self.kernel.drivers] if self.kernel.kind != UML else self.kernel.modules
+        self.emulated = frozenset[str]() if self.kernel.kind == UML else _emulated(draft.settings, draft.options)
+        self.lends_processor = self.kernel.kind != UML and "cpu" not in self.emulated
+        self.monitor, self.layers = _monitor(draft.store, draft.settings, self.kernel, self.emulated)
         self.memory = draft.options.memory or DEFAULT_MEMORY
         self.facts: HostFacts = guest.facts()
+
+    def boot_disk(self, store: Store, settings: Settings) -> str:
+        """Returns the path of the disk from which its firmware loads the kernel; empty where QEMU loads it."""
+        if not isinstance(self.monitor, Qemu) or "firmware" not in self.emulated or self.kernel.kind != machine_disk.BOOTS:
+            return ""
+        return machine_disk.boot_disk(store, settings, self.kernel, self.monitor.options())
 
     def resources(self, spec: dict[str, Any], host: HostFacts) -> dict[str, Any]:
         """Returns the limits of the jail: processors and disks are the host's, memory and processes the guest's own."""
@@ -85,19 +93,38 @@ class Machine:
         return {**limits, "pids": {"limit": pids + _MONITOR_PROCESSES}}
 
 
-def _monitor(store: Store, settings: Settings, kernel: Kernel) -> tuple[Monitor, list[DiffID]]:
+def _kernel(draft: Launching) -> Kernel:
+    """The kernel of a new container. A machine of paravirtual devices alone is QEMU's where KVM works, else User-Mode Linux."""
+    store, settings, options = draft.store, draft.settings, draft.options
+    by_kvm = options.isolation == "para" and kvm.usable(settings)[0]
+    if by_kvm and options.kernel is None and (found := kernels.newest(store, "partial")) is not None:
+        return found
+    return kernels.choose(store, settings, options.kernel, options.isolation, others=kernels.RUNGS["partial"] if by_kvm else ())
+
+
+def _emulated(settings: Settings, options: RunOptions) -> frozenset[str]:
+    """What QEMU emulates: all, what was asked for, or what this machine cannot lend. Raises FailedPrecondition."""
+    if options.isolation == "full":
+        return frozenset(EMULATED)
+    works, reason = kvm.usable(settings)
+    chosen = frozenset(options.emulate.split(",")) if options.emulate else frozenset(() if works else ("cpu",))
+    if "cpu" not in chosen and not works:
+        raise FailedPrecondition(f"cannot lend the processor to a machine: {reason}", hint="--emulate cpu: QEMU emulates it")
+    return chosen
+
+
+def _monitor(store: Store, settings: Settings, kernel: Kernel, emulated: frozenset[str]) -> tuple[Monitor, list[DiffID]]:
     if kernel.kind == UML:
         monitor: Monitor = uml
         return monitor, [kernel.layer]
     program = monitors.find(store, settings, PROGRAMS[kernel.architecture])
-    return Qemu(program.path), [program.layer, kernel.layer]
+    return Qemu(program.path, emulated, pc=bool(kernel.drivers)), [program.layer, kernel.layer]
 
 
 def refuse(options: RunOptions) -> None:
     """Refuses what a machine cannot give. Raises NotImplemented, InvalidArgument."""
-    if options.isolation in ("full", "auto"):
-        here = "valid values: container, para, partial"
-        raise NotImplemented(f"cannot use --isolation {options.isolation}: it is not there yet", hint=here)
+    if options.emulate and options.isolation != "partial":
+        raise InvalidArgument("cannot use --emulate: only --isolation partial has parts to choose from")
     if options.network not in ("none", ""):
         raise NotImplemented(f"cannot use --network {options.network}: a machine has no network yet", hint="use --network none")
     for flag in ("pid", "ipc", "uts", "cgroupns", "userns"):
@@ -122,6 +149,7 @@ class MachineBinder(Binder):
         self._disk_paths: list[str] = []
         self._guest_binds: dict[str, int] = {}  # destination in the container -> number of the bind
         self._park, self._parked = "", NO_SLOT
+        self._boot = ""
 
     # --- slots ------------------------------------------------------------------------------------------------------------
 
@@ -139,6 +167,7 @@ class MachineBinder(Binder):
         if not self._dry and not os.path.exists(path):
             guest_disks.make_top(self._store, path, durable=not self._options.rm)
         self._disk(path, writable=True)
+        self._bind_own_parts()
         self._shared(helper_path(self._settings), layout.INIT)
         bindings.layers = self._open(self._store.layers)
         bindings.lowers = [f"{hex_of(layer)}/fs" for layer in self._machine.layers]
@@ -147,6 +176,15 @@ class MachineBinder(Binder):
         bindings.seccomp = seccomp_monitor.FILTERS[os.uname().machine]
         self._bind_parked()
         self._bind_host(status, groups)
+
+    def _bind_own_parts(self) -> None:
+        """The disk to boot from, and the processor."""
+        self._boot = "" if self._dry else self._machine.boot_disk(self._store, self._settings)
+        if self._boot:
+            self._shared(self._boot, layout.BOOT)
+        if self._machine.lends_processor:
+            path = self._device(layout.KVM) if self._nodes and not self._dry else layout.KVM
+            super()._bind({"destination": layout.KVM, "options": []}, path)
 
     def _bind_parked(self) -> None:
         """A machine begins where one like it was parked, or is parked itself."""
@@ -181,8 +219,8 @@ class MachineBinder(Binder):
         machine, bindings, process = self._machine, self.bindings, self._spec["process"]
         monitor, discard = machine.monitor, int(self._options.rm)
         plan = encode(compile_plan(self._spec, self._guest_bindings()))
-        files = ("" if self._park == "wake" else layout.INITRAMFS, layout.INIT, machine.kernel.modules)
-        how = (PATIENCE_SECONDS, discard, monitor.PERSONALITY, self._parked)
+        files = ("" if self._boot or self._park == "wake" else layout.INITRAMFS, layout.INIT, machine.modules)
+        how = (monitor.PATIENCE_SECONDS, discard, monitor.PERSONALITY, self._parked)
         bindings.machine = ops.machine(self._words(volatile=self._options.rm), monitor.ENVIRONMENT, *files, plan, *how)
         spec = jail.spec(
             memory=machine.memory if monitor.MEMORY_FILE else 0,
@@ -190,6 +228,8 @@ class MachineBinder(Binder):
             terminal=process["terminal"],
             disks=self._disks,
             binds=[mount["options"] for mount in self._spec["mounts"] if mount["destination"] in self._guest_binds],
+            boot=bool(self._boot),
+            kvm=machine.lends_processor,
             annotations={USER: "0:0"},
         )
         return compile_plan(spec, bindings)
@@ -197,7 +237,8 @@ class MachineBinder(Binder):
     def _words(self, *, volatile: bool) -> list[str]:
         machine, binds = self._machine, bool(self._guest_binds)
         disks = [(disk.target, disk.writable) for disk in self._disks]
-        parts = Parts(machine.kernel.path, machine.memory, disks, binds=binds, volatile=volatile, park=self._park)
+        boot = layout.BOOT if self._boot else ""
+        parts = Parts(machine.kernel.path, machine.memory, disks, binds=binds, volatile=volatile, park=self._park, boot=boot)
         return machine.monitor.arguments(parts)
 
     def _guest_bindings(self) -> Bindings:

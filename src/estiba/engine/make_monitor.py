@@ -23,7 +23,7 @@ REPOSITORY = "localhost/qemu"
 _PACKAGES = {"qemu-system-x86_64": "qemu-system-x86 (Fedora: qemu-system-x86-core)"}
 #: Parts that a build may have as modules, and firmware. What is not there is not needed.
 _MODULES = ("accel-tcg-{machine}.so",)
-_FIRMWARE = ("bios-microvm.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")
+_FIRMWARE = ("bios-microvm.bin", "bios-256k.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")
 
 
 def make(store: Store, settings: Settings, name: str, note: str) -> Program:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KEPT = (
-    "cgroup_parent", "cgroupns", "ipc", "isolation", "kernel", "memory", "network", "pid", "pids_limit", "privileged", "seccomp",
+    "cgroup_parent", "cgroupns", "emulate", "ipc", "isolation", "kernel", "memory", "network", "pid", "pids_limit", "privileged", "seccomp",
     "snapshot", "tty", "userns", "uts",
 )  # fmt: skip
 

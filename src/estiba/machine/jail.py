@@ -41,11 +41,14 @@ def spec(
     terminal: bool,
     disks: Sequence[Disk],
     binds: Sequence[Sequence[str]],
+    boot: bool = False,
+    kvm: bool = False,
     annotations: dict[str, str],
 ) -> dict[str, Any]:
     """Returns the spec of a jail for a guest whose memory is a file of `memory` bytes (0: it is none) and a plan of `plan` bytes.
 
-    `binds` are the mount options of each bind, which is at `layout.BINDS/<number>`. Slots stand for the sources of disks and binds.
+    `binds` are the mount options of each bind, which is at `layout.BINDS/<number>`; `boot` tells whether there is the disk `layout.BOOT`,
+    `kvm` whether there is /dev/kvm. Slots stand for the sources of disks and binds.
     """
     held = list(BIND_CAPABILITIES) if binds else []
     return {
@@ -61,7 +64,7 @@ def spec(
         },
         "root": {"path": "rootfs", "readonly": False},
         "hostname": "machine",
-        "mounts": [*_kernel(terminal=terminal), *_folders(memory, plan), *_disks(disks), *_binds(binds)],
+        "mounts": [*_kernel(terminal=terminal), *_folders(memory, plan), *_disks(disks), *_binds(binds), *_others(boot=boot, kvm=kvm)],
         "annotations": annotations,
         "linux": {"namespaces": [{"type": kind} for kind in _NAMESPACES], "sysctl": {}, "resources": {}},
     }
@@ -94,3 +97,8 @@ def _disks(disks: Sequence[Disk]) -> list[dict[str, Any]]:
 
 def _binds(binds: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     return [_mount(f"{layout.BINDS}/{number}", "bind", *options, "noexec") for number, options in enumerate(binds)]
+
+
+def _others(*, boot: bool, kvm: bool) -> list[dict[str, Any]]:
+    mounts = [_mount(layout.BOOT, "bind", "bind", "ro", "nosuid", "nodev", "noexec")] if boot else []
+    return [*mounts, _mount(layout.KVM, "bind", "bind", "nosuid", "noexec")] if kvm else mounts

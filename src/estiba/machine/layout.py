@@ -14,6 +14,8 @@ INIT = "/run/init"
 INITRAMFS = "/run/initramfs"
 DISKS = "/run/disks"
 BINDS = "/run/binds"
+BOOT = "/run/boot"
+KVM = "/dev/kvm"
 MEMORY = "/tmp"  # noqa: S108 - a mount point in the jail
 
 # In the guest.

@@ -1,7 +1,7 @@
-"""QEMU: a machine whose processor it emulates, and what it is told (qemu-system(1)). On the start path.
+"""QEMU: a machine some of whose parts it emulates, and what it is told (qemu-system(1)). On the start path.
 
-`microvm` is its machine of few parts, whose devices are virtio over MMIO: the guest's kernel learns where they are from its command
-line, so one that was not built for that does not find its disks. Without ACPI it cannot be switched off, but nobody does that.
+It has two machines. `microvm` has few parts, whose devices are virtio over MMIO: the guest's kernel learns where they are from its command
+line, so one that was not built for that does not find them. Without ACPI it cannot be switched off, but nobody does that. `q35` is a PC.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 #: The program that emulates each machine, by OCI's name of the architecture.
 PROGRAMS = {"amd64": "qemu-system-x86_64"}
+#: What can be emulated: the processor, an AHCI controller, an e1000, serial lines, and a BIOS that loads the kernel from a disk.
+EMULATED = ("cpu", "disk", "net", "console", "firmware")
+#: Parts that microvm does not have.
+_OF_A_PC = frozenset(("disk", "net", "firmware"))
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 _PARKING = {
@@ -23,26 +27,37 @@ _PARKING = {
     "begin": ("-chardev", f"socket,id=control,fd={layout.EXTRA}", "-mon", "chardev=control,mode=control"),
     "wake": ("-incoming", f"fd:{layout.EXTRA}"),
 }
+_AHCI_PORTS = 6
+_LINE, _CONSOLE = "chardev:channel", "chardev:console"
+#: Where a kernel finds its console, when the channel is a serial line of the same kind, and when not.
+_OPTIONS = {True: "console=ttyS1 8250.nr_uarts=2", False: "console=ttyS0"}
 
 
 class Qemu:
-    """QEMU at the path `program` of the jail."""
+    """QEMU at the path `program` of the jail, for a machine whose parts in `emulated` it emulates; the others are virtio's, and the
+    processor KVM's. `pc` takes the larger machine for a kernel that needs it.
+    """
 
-    #: Of the eight places for devices that microvm has: one is the channel's, one that of binds.
-    MAX_DISKS = 6
-    ENVIRONMENT: tuple[str, ...] = ()
+    ENVIRONMENT: tuple[str, ...] = (f"TMPDIR={layout.STATE}",)
     PERSONALITY = 0
+    PATIENCE_SECONDS = 60
     MEMORY_FILE = False
-    PARKS = True
     #: What is bound is a mount of its own below the folder that is shared. Pages that a program maps are written back.
     BINDS = ("9p", "binds", "trans=virtio,version=9p2000.L,msize=262144,cache=mmap")
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, emulated: frozenset[str], *, pc: bool = False) -> None:
         self._program = program
+        self._emulated = emulated
+        self._pc = pc or bool(emulated & _OF_A_PC)
+        self._bus = "pci" if self._pc else "device"
+        #: Of microvm's eight places for devices one is the channel's, one that of binds; the last port of AHCI is the boot disk's.
+        self.MAX_DISKS = _AHCI_PORTS - 1 if "disk" in emulated else 16 if self._pc else 6
+        #: A firmware is for who wants to see a machine boot.
+        self.PARKS = "firmware" not in emulated
 
     def disk_device(self, number: int) -> str:
-        """Returns the guest's name of a disk: vda, vdb, ..."""
-        return f"/dev/vd{chr(ord('a') + number)}"
+        """Returns where the guest finds a disk: the kernel finds those of a PC in any order."""
+        return f"SERIAL={_serial(number)}" if self._pc else f"/dev/vd{chr(ord('a') + number)}"
 
     def arguments(self, parts: Parts) -> list[str]:
         """Returns the command line for a machine with these parts.
@@ -50,30 +65,65 @@ class Qemu:
         Its console is QEMU's output, for the kernel's last words. Paths are the jail's own, so no value has a comma. A guest that was
         parked has its initramfs behind it; QEMU wants a file nevertheless.
         """
-        initramfs = layout.INIT if parts.park == "wake" else layout.INITRAMFS
+        machine = "q35,smm=off,vmport=off" if self._pc else "microvm,acpi=off,rtc=on"
+        processor = ("-accel", "tcg", "-cpu", "max") if "cpu" in self._emulated else ("-accel", "kvm", "-cpu", "host")
         return [
             self._program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", _SANDBOX,
-            "-machine", "microvm,acpi=off,rtc=on", "-accel", "tcg", "-cpu", "max", "-m", f"size={parts.memory >> 10}k",
-            "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-            "-kernel", parts.kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 reboot=t",
-            "-device", "virtio-serial-device", "-chardev", f"socket,id=channel,fd={layout.CHANNEL}",
-            "-device", "virtserialport,chardev=channel,name=estiba",
-            *_disks(parts), *_binds(parts), *_PARKING[parts.park],
+            "-machine", machine, *processor, "-m", f"size={parts.memory >> 10}k", *self._channel(), *self._kernel(parts),
+            *self._disks(parts), *self._net(), *self._binds(parts), *_PARKING[parts.park],
+        ]  # fmt: skip
+
+    def _channel(self) -> list[str]:
+        lines = ["-chardev", "stdio,id=console,signal=off", "-chardev", f"socket,id=channel,fd={layout.CHANNEL}"]
+        if "console" in self._emulated:
+            return [*lines, "-serial", _LINE, "-serial", _CONSOLE]
+        return [
+            *lines, "-serial", _CONSOLE,
+            "-device", f"virtio-serial-{self._bus}", "-device", "virtserialport,chardev=channel,name=estiba",
+        ]  # fmt: skip
+
+    def options(self) -> str:
+        """Returns the command line of the guest's kernel."""
+        return f"{_OPTIONS['console' in self._emulated]} quiet panic=-1 reboot=t"
+
+    def _kernel(self, parts: Parts) -> list[str]:
+        if parts.boot:
+            return [*self._shared("boot", parts.boot), "-device", f"{self._disk(_AHCI_PORTS - 1)},drive=boot,bootindex=0"]
+        initramfs = layout.INIT if parts.park == "wake" else layout.INITRAMFS
+        return ["-kernel", parts.kernel, "-initrd", initramfs, "-append", self.options()]
+
+    def _disk(self, port: int) -> str:
+        return f"ide-hd,bus=ide.{port}" if "disk" in self._emulated else f"virtio-blk-{self._bus}"
+
+    def _disks(self, parts: Parts) -> Iterator[str]:
+        """Disks that nobody writes are shared by all guests, so none is locked. What goes with its run need not be flushed."""
+        for number, (path, writable) in enumerate(parts.disks):
+            name, flush = f"disk{number}", f"cache.no-flush={'on' if parts.volatile else 'off'}"
+            yield from ("-blockdev", _file(name, path, flush)) if writable else self._shared(name, path)
+            yield from ("-device", f"{self._disk(number)},drive={name},serial={_serial(number)}")
+
+    def _shared(self, name: str, path: str) -> tuple[str, str]:
+        """AHCI has no disks that are read-only: what a guest would write goes to a file of its own, which nobody looks at."""
+        if "disk" in self._emulated:
+            return "-drive", f"if=none,id={name},format=raw,snapshot=on,file.locking=off,file={path}"
+        return "-blockdev", _file(name, path, "read-only=on")
+
+    def _net(self) -> list[str]:
+        """A card that is in no network; nor has it a program to boot from one."""
+        return ["-netdev", "hubport,id=net,hubid=0", "-device", "e1000,netdev=net,romfile="] if "net" in self._emulated else []
+
+    def _binds(self, parts: Parts) -> list[str]:
+        if not parts.binds:
+            return []
+        return [
+            "-fsdev", f"local,id=binds,path={layout.BINDS},security_model=passthrough,multidevs=remap",
+            "-device", f"virtio-9p-{self._bus},fsdev=binds,mount_tag=binds",
         ]  # fmt: skip
 
 
-def _disks(parts: Parts) -> Iterator[str]:
-    """A disk that nobody writes is shared by all guests, so it is not locked. Of a container that goes with its run nothing is flushed."""
-    for number, (path, writable) in enumerate(parts.disks):
-        access = f"cache.no-flush={'on' if parts.volatile else 'off'}" if writable else "read-only=on"
-        yield from ("-blockdev", f"driver=raw,node-name=disk{number},{access},file.driver=file,file.locking=off,file.filename={path}")
-        yield from ("-device", f"virtio-blk-device,drive=disk{number}")
+def _serial(number: int) -> str:
+    return f"estiba{number}"
 
 
-def _binds(parts: Parts) -> list[str]:
-    if not parts.binds:
-        return []
-    return [
-        "-fsdev", f"local,id=binds,path={layout.BINDS},security_model=passthrough,multidevs=remap",
-        "-device", "virtio-9p-device,fsdev=binds,mount_tag=binds",
-    ]  # fmt: skip
+def _file(name: str, path: str, access: str) -> str:
+    return f"driver=raw,node-name={name},{access},file.driver=file,file.locking=off,file.filename={path}"

@@ -231,8 +231,8 @@ def guest_mount(
     offset: int,
 ) -> Op:
     """Mount(2) in the guest's own tree; `flags` are MS_*. `target` is made when it is missing. `source` PARTLABEL=NAME
-    is the partition of that name (GPT), which is waited for. A file system that begins at `offset` of the disk
-    `source` is mounted through a loop device (loop(4)).
+    is the partition of that name (GPT), SERIAL=NUMBER the disk with that serial number; both are waited for. A file
+    system that begins at `offset` of the disk `source` is mounted through a loop device (loop(4)).
     """
     return (26, fstype, source, target, flags, options, offset)
 

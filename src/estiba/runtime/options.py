@@ -131,6 +131,7 @@ class RunOptions:
         "dns_search",
         "domainname",
         "dry_run",
+        "emulate",
         "entrypoint",
         "env",
         "env_files",
@@ -245,6 +246,7 @@ class RunOptions:
         self.userns: Namespace = "private"
 
         self.isolation: Isolation = "container"
+        self.emulate = ""  # parts of a machine, with commas between
         self.kernel: str | None = None  # an image of a kernel, or the path of one
 
         self.network = "none"

@@ -324,6 +324,13 @@ def sysctl(options: RunOptions, text: str) -> None:
     options.sysctls[key] = value
 
 
+def emulate(options: RunOptions, text: str) -> None:
+    """--emulate PART,...: cpu, disk, net, console, firmware."""
+    for part in text.split(","):
+        choice("--emulate", part, ("cpu", "disk", "net", "console", "firmware"))
+    options.emulate = ",".join(filter(None, (options.emulate, text)))
+
+
 def add_host(options: RunOptions, text: str) -> None:
     """--add-host NAME:ADDRESS or NAME=ADDRESS."""
     host, _, address = text.partition("=" if "=" in text else ":")
@@ -437,6 +444,7 @@ PARSERS: dict[str, Callable[[RunOptions, str], None]] = {
     "ipc": ipc,
     "isolation": isolation,
     "kernel": _text("kernel"),
+    "emulate": emulate,
     "label": label,
     "label-file": _append("label_files"),
     "log-driver": log_driver,

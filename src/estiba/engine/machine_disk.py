@@ -1,0 +1,49 @@
+"""The disk from which a machine's firmware loads its kernel: boot loader, kernel, an initramfs without a plan; made once for each kernel.
+
+On the start path of `run` on a machine with a firmware, but for what makes one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiba.oci.digest import hex_of
+from estiba.plan.helper import helper_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.engine.kernels import Kernel
+    from estiba.store.layout import Store
+
+#: Of the kinds of kernels, the one that a boot loader starts.
+BOOTS = "bzimage"
+
+
+def boot_disk(store: Store, settings: Settings, kernel: Kernel, options: str) -> str:
+    """Returns the path of the disk with the kernel, whose command line is `options`. Raises FailedPrecondition, ResourceExhausted."""
+    helper = os.stat(helper_path(settings))
+    path = f"{store.cache}/boot/{hex_of(kernel.layer)[:32]}-{helper.st_ino}-{helper.st_mtime_ns}"
+    if not os.path.exists(path):
+        _make(store, settings, kernel, options, path)
+    return path
+
+
+def _make(store: Store, settings: Settings, kernel: Kernel, options: str, path: str) -> None:
+    from estiba.engine import tools
+    from estiba.engine.boot_disk import make_boot_disk
+    from estiba.machine import initramfs
+
+    base = f"{store.layers}/{hex_of(kernel.layer)}/fs"
+    modules = [_read(f"{base}{module}") for module in (*kernel.modules, *kernel.drivers)]
+    archive = initramfs.archive(_read(helper_path(settings)), modules)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with tools.Workshop(store) as shop:
+        with open(f"{shop.path}/disk", "xb"):
+            make_boot_disk(f"{shop.path}/disk", shop.path, f"{base}{kernel.path}", archive, options, uefi=False)
+        os.rename(f"{shop.path}/disk", path)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

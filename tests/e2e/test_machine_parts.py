@@ -1,0 +1,99 @@
+"""`run --isolation partial --emulate`, `full` and `auto`: which parts of a machine are emulated, and which rung is taken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from estiba.config.settings import load
+from estiba.engine import kvm, machine_doctor
+from tests.support.plans import descendants
+
+if TYPE_CHECKING:
+    from tests.support.command import Command
+
+
+@pytest.fixture
+def store(estiba: Command, alpine_tar: Path, vmlinux: Path) -> Command:
+    estiba("import", str(alpine_tar), "alpine")
+    estiba("kernel", "import", str(vmlinux))
+    return estiba
+
+
+def isolation(estiba: Command, *words: str) -> str:
+    """The rung that a new container gets."""
+    container = estiba("create", *words, "alpine", "true").stdout.strip()
+    (document,) = json.loads(estiba("inspect", container).stdout)
+    estiba("rm", container)
+    return str(document["HostConfig"]["Isolation"])
+
+
+def test_full_has_disks_and_a_console_of_a_pc(store: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("of the host\n")
+    script = "ls /sys/class/block | xargs; cat /b/file; head -c 100000 /dev/zero; echo err >&2; exit 42"
+    words = ("run", "--name", "box", "--isolation", "full", "-v", f"{tmp_path}:/b", "alpine", "sh", "-c")
+    done = store(*words, script, status=42)
+    assert done.stdout == "sda sdb\nof the host\n" + "\0" * 100000
+    assert done.stderr == "err\n"
+    store("rm", "box")
+
+
+def test_what_qemu_is_told(store: Command) -> None:
+    store("run", "-d", "--name", "box", "--isolation", "full", "alpine", "sleep", "1000")
+    (document,) = json.loads(store("inspect", "box").stdout)
+    (qemu,) = [each for each in descendants(document["State"]["Pid"]) if Path(f"/proc/{each}/comm").read_text().startswith("qemu")]
+    words = Path(f"/proc/{qemu}/cmdline").read_text().split("\0")
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{qemu}/status").read_text().splitlines() if ":\t" in line)
+    store("rm", "-f", "box")
+    assert "virtio" not in " ".join(words)
+    assert words[words.index("-sandbox") + 1].startswith("on,")
+    assert (status["CapEff"].strip("0"), status["NoNewPrivs"], status["Seccomp"]) == ("", "1", "2")
+
+
+@pytest.mark.parametrize("parts", ["cpu,disk", "cpu,console"])
+def test_parts_are_chosen(store: Command, parts: str) -> None:
+    done = store("run", "--rm", "--isolation", "partial", "--emulate", parts, "alpine", "sh", "-c", "ls /sys/class/block | xargs; cat /proc/cmdline")
+    disks, options = done.stdout.splitlines()
+    assert disks == ("sda sdb" if "disk" in parts else "vda vdb")
+    assert ("8250.nr_uarts=2" in options) == ("console" in parts)
+
+
+def test_firmware_and_boot_loader_start_a_packaged_kernel(estiba: Command, alpine_tar: Path, kernel_package: Path) -> None:
+    estiba("import", str(alpine_tar), "alpine")
+    estiba("kernel", "import", str(kernel_package))
+    said = estiba("run", "--rm", "--isolation", "partial", "--emulate", "cpu,firmware", "alpine", "cat", "/proc/cmdline").stdout
+    assert said.startswith("BOOT_IMAGE=/vmlinuz ")
+
+
+def test_auto_takes_the_strongest_that_works(
+    estiba: Command, alpine_tar: Path, uml: Path, vmlinux: Path, environment: dict[str, str]
+) -> None:
+    estiba("import", str(alpine_tar), "alpine")
+    assert isolation(estiba, "--isolation", "auto") == "container", "no kernel is there"
+    estiba("kernel", "import", str(uml))
+    assert isolation(estiba, "--isolation", "auto") == "para"
+    estiba("kernel", "import", str(vmlinux))
+    assert isolation(estiba, "--isolation", "auto") == "partial"
+    assert isolation(estiba, "--isolation", "auto", "--device", "/dev/null") == "container", "no machine has that"
+    assert machine_doctor.auto(load(environ=environment)).reason.startswith("takes partial")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--isolation", "full", "--emulate", "cpu"], "only --isolation partial"),
+        (["--isolation", "auto", "--emulate", "cpu"], "only --isolation partial"),
+        (["--isolation", "partial", "--emulate", "cpu,sound"], "not a valid value"),
+    ],
+)
+def test_parts_that_are_refused(store: Command, options: list[str], words: str) -> None:
+    assert words in store("run", "--rm", *options, "alpine", "true", status=125).stderr
+
+
+def test_processor_that_cannot_be_lent(store: Command, environment: dict[str, str]) -> None:
+    works, _ = kvm.usable(load(environ=environment))
+    done = store("run", "--rm", "--isolation", "partial", "--emulate", "disk", "alpine", "true", status=0 if works else 125)
+    assert works or "cannot lend the processor" in done.stderr
