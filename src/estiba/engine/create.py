@@ -92,7 +92,7 @@ class Draft(Launching):
     def _machine(self) -> Machine:
         from estiba.engine.machines import Machine
 
-        return Machine(self)
+        return Machine(self, architecture=self.stack.platform.architecture)
 
     def seccomp_path(self) -> str:
         return self.options.seccomp or ""

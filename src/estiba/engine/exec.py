@@ -70,7 +70,7 @@ def prepare(
     own = container.spec()
     spec = exec_spec(own, options, hard_limits())
     profile = profile_of(stored, stored_profile(container.folder))
-    process = process_ops(spec, filter_of(stored, profile, own, parse_platform(container.platform).architecture))
+    process = process_ops(spec, filter_of(stored, profile, own, parse_platform(container.platform).architecture, os.uname().machine))
     draft = _Draft(settings, container)
     try:
         host = draft.host(own)

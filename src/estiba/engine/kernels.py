@@ -32,7 +32,7 @@ FOLDER = "/boot"
 #: A kernel that is a program itself; the others run on QEMU.
 UML = "uml"
 #: What each rung runs.
-RUNGS = {"para": (UML,), "partial": ("vmlinux", "bzimage"), "full": ("vmlinux", "bzimage", "image")}
+RUNGS = {"para": (UML,), "partial": ("vmlinux", "bzimage", "image"), "full": ("vmlinux", "bzimage")}
 _HINT = "estiba kernel import FILE makes a kernel's image; --kernel FILE uses one at once"
 
 
@@ -66,8 +66,11 @@ def of_state(state: dict[str, object], what: str) -> Kernel:
     return Kernel(parse_diff_id(get_str(state, "layer", what)), path, kind, release, architecture, modules, drivers)
 
 
-def choose(store: Store, settings: Settings, name: str | None, rung: str, *, others: Sequence[str] = ()) -> Kernel:
-    """Finds the kernel `name` (an image or a path), or the one that was imported last for `rung`; `others` are kinds that will do as well.
+def choose(
+    store: Store, settings: Settings, name: str | None, rung: str, *, others: Sequence[str] = (), architecture: str | None = None
+) -> Kernel:
+    """Finds the kernel `name` (an image or a path), or the one that was imported last for `rung`; `others` are kinds that will do as well,
+    `architecture` is that of its programs where it is not this machine's.
 
     Raises NotFound, InvalidArgument for what is no kernel of this rung, and what `import_kernel` raises.
     """
@@ -76,15 +79,17 @@ def choose(store: Store, settings: Settings, name: str | None, rung: str, *, oth
     elif name is not None:
         kernel = of_image(images.find(store, name), name)
     else:
-        found = newest(store, rung)
+        found = newest(store, rung, architecture)
         if found is None:
-            raise NotFound(f"cannot run on a kernel of its own: the store holds none for --isolation {rung}", hint=_HINT)
+            what = f"none of {architecture}" if architecture not in (None, host_platform().architecture) else "none"
+            raise NotFound(f"cannot run on a kernel of its own: the store holds {what} for --isolation {rung}", hint=_HINT)
         kernel = found
     if kernel.kind not in (*RUNGS[rung], *others):
         raise InvalidArgument(f"cannot use kernel {name}: it is a {kernel.kind}, and --isolation {rung} takes {' or '.join(RUNGS[rung])}")
-    host = host_platform().architecture
-    if kernel.architecture != host:
-        raise InvalidArgument(f"cannot use kernel {name}: it is for {kernel.architecture}, this machine is {host}")
+    wanted = architecture or host_platform().architecture
+    if kernel.architecture != wanted:
+        whose = "the image is" if architecture else "this machine is"
+        raise InvalidArgument(f"cannot use kernel {name}: it is for {kernel.architecture}, {whose} {wanted}")
     if highest_id(store, kernel.layer) is None:
         raise DataLoss(f"cannot use kernel {name}: its layer is missing from the store", hint="estiba system check --repair")
     return kernel
@@ -105,9 +110,11 @@ def rungs_of(kernel: Kernel) -> list[str]:
     return [rung for rung, kinds in RUNGS.items() if kernel.kind in kinds]
 
 
-def newest(store: Store, rung: str) -> Kernel | None:
-    """The kernel that was imported last for `rung`. Raises DataLoss."""
-    found = [image for image in named(store) if of_image(image, REPOSITORY).kind in RUNGS[rung]]
+def newest(store: Store, rung: str, architecture: str | None = None) -> Kernel | None:
+    """The kernel that was imported last for `rung`, of this machine's or another architecture. Raises DataLoss."""
+    wanted = architecture or host_platform().architecture
+    every = [(image, of_image(image, REPOSITORY)) for image in named(store)]
+    found = [image for image, kernel in every if kernel.kind in RUNGS[rung] and kernel.architecture == wanted]
     return of_image(max(found, key=lambda image: image.config.created or ""), REPOSITORY) if found else None
 
 

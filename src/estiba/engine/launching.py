@@ -99,7 +99,8 @@ class Launching:
         self.bindings = Bindings(self.facts.maps)
         self.bindings.lowers = lowers
         self.profile = profile_of(self.options, self.seccomp_path())
-        self.bindings.seccomp = filter_of(self.options, self.profile, self.spec, architecture)
+        cpu = self.machine.cpu if self.machine else os.uname().machine
+        self.bindings.seccomp = filter_of(self.options, self.profile, self.spec, architecture, cpu)
         self.binder = self._binder()
         if self.machine is None and architecture != host_platform().architecture:
             from estiba.engine import foreign
@@ -234,8 +235,9 @@ def profile_of(options: RunOptions, path: str) -> bytes | None:
     return read_profile(path)
 
 
-def filter_of(options: RunOptions, profile: bytes | None, spec: dict[str, Any], architecture: str) -> bytes | None:
-    """The system-call filter of a container's programs, None where it has none (seccomp(2)). `profile` is the caller's.
+def filter_of(options: RunOptions, profile: bytes | None, spec: dict[str, Any], architecture: str, machine: str) -> bytes | None:
+    """The system-call filter of a container's programs, None where it has none (seccomp(2)). `profile` is the caller's, `machine` the
+    processor of its kernel (uname(2)).
 
     Raises InvalidArgument, DataLoss.
     """
@@ -243,7 +245,6 @@ def filter_of(options: RunOptions, profile: bytes | None, spec: dict[str, Any], 
         return None
     from estiba.runtime import capabilities, seccomp_default
 
-    machine = os.uname().machine
     held = spec["process"]["capabilities"]["bounding"]
     small = set(held) <= set(capabilities.DEFAULT)
     if options.seccomp is None and small and architecture != "386" and machine in seccomp_default.FILTERS:

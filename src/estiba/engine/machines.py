@@ -13,11 +13,12 @@ from estiba.engine.kernels import UML
 from estiba.errors import FailedPrecondition, InvalidArgument, NotImplemented
 from estiba.machine import guest, jail, layout, uml
 from estiba.machine.parts import Parts
-from estiba.machine.qemu import EMULATED, PROGRAMS, Qemu
+from estiba.machine.qemu import CPUS, EMULATED, PROGRAMS, Qemu
 from estiba.oci.digest import hex_of
+from estiba.oci.platform import host_platform
 from estiba.plan import ops
 from estiba.plan.encode import encode
-from estiba.plan.helper import helper_path
+from estiba.plan.helper import guest_helper_path
 from estiba.runtime import seccomp_monitor
 from estiba.runtime.compile import NO_SLOT, Bindings, compile_plan
 from estiba.runtime.parse_limits import UNLIMITED
@@ -67,11 +68,15 @@ class Machine:
     `facts` of the guest for the container's spec.
     """
 
-    def __init__(self, draft: Launching, kernel: Kernel | None = None) -> None:
+    def __init__(self, draft: Launching, kernel: Kernel | None = None, *, architecture: str = "") -> None:
         refuse(draft.options)
-        self.kernel = kernel or _kernel(draft)
+        host = host_platform().architecture
+        self.kernel = kernel or _kernel(draft, architecture if architecture in PROGRAMS and architecture != host else None)
+        self.cpu = CPUS.get(self.kernel.architecture, os.uname().machine)
+        self.helper = guest_helper_path(draft.settings, self.kernel.architecture, host)
         self.modules = [*self.kernel.modules, *self.kernel.drivers] if self.kernel.kind != UML else self.kernel.modules
-        self.emulated = frozenset[str]() if self.kernel.kind == UML else _emulated(draft.settings, draft.options)
+        native = self.kernel.architecture == host
+        self.emulated = frozenset[str]() if self.kernel.kind == UML else _emulated(draft.settings, draft.options, native=native)
         self.lends_processor = self.kernel.kind != UML and "cpu" not in self.emulated
         self.monitor, self.layers = _monitor(draft.store, draft.settings, self.kernel, self.emulated)
         self.memory = draft.options.memory or DEFAULT_MEMORY
@@ -93,20 +98,29 @@ class Machine:
         return {**limits, "pids": {"limit": pids + _MONITOR_PROCESSES}}
 
 
-def _kernel(draft: Launching) -> Kernel:
+def _kernel(draft: Launching, foreign: str | None) -> Kernel:
     """The kernel of a new container. A machine of paravirtual devices alone is QEMU's where KVM works, else User-Mode Linux."""
     store, settings, options = draft.store, draft.settings, draft.options
+    if foreign is not None and options.isolation != "partial":
+        raise NotImplemented(
+            f"cannot use --isolation {options.isolation}: for an image of {foreign} there are machines whose processor alone is emulated",
+            hint="--isolation partial",
+        )
+    if foreign is not None:
+        return kernels.choose(store, settings, options.kernel, "partial", architecture=foreign)
     by_kvm = options.isolation == "para" and kvm.usable(settings)[0]
     if by_kvm and options.kernel is None and (found := kernels.newest(store, "partial")) is not None:
         return found
     return kernels.choose(store, settings, options.kernel, options.isolation, others=kernels.RUNGS["partial"] if by_kvm else ())
 
 
-def _emulated(settings: Settings, options: RunOptions) -> frozenset[str]:
+def _emulated(settings: Settings, options: RunOptions, *, native: bool) -> frozenset[str]:
     """What QEMU emulates: all, what was asked for, or what this machine cannot lend. Raises FailedPrecondition."""
     if options.isolation == "full":
         return frozenset(EMULATED)
-    works, reason = kvm.usable(settings)
+    works, reason = kvm.usable(settings) if native else (False, "it is of another kind")
+    if not native and set(options.emulate.split(",")) - {"", "cpu"}:
+        raise NotImplemented("cannot use --emulate: of a machine of another kind the processor alone is emulated")
     chosen = frozenset(options.emulate.split(",")) if options.emulate else frozenset(() if works else ("cpu",))
     if "cpu" not in chosen and not works:
         raise FailedPrecondition(f"cannot lend the processor to a machine: {reason}", hint="--emulate cpu: QEMU emulates it")
@@ -118,7 +132,7 @@ def _monitor(store: Store, settings: Settings, kernel: Kernel, emulated: frozens
         monitor: Monitor = uml
         return monitor, [kernel.layer]
     program = monitors.find(store, settings, PROGRAMS[kernel.architecture])
-    return Qemu(program.path, emulated, pc=bool(kernel.drivers)), [program.layer, kernel.layer]
+    return Qemu(program.path, emulated, pc=bool(kernel.drivers), cpu=CPUS[kernel.architecture]), [program.layer, kernel.layer]
 
 
 def refuse(options: RunOptions) -> None:
@@ -168,7 +182,7 @@ class MachineBinder(Binder):
             guest_disks.make_top(self._store, path, durable=not self._options.rm)
         self._disk(path, writable=True)
         self._bind_own_parts()
-        self._shared(helper_path(self._settings), layout.INIT)
+        self._shared(self._machine.helper, layout.INIT)
         bindings.layers = self._open(self._store.layers)
         bindings.lowers = [f"{hex_of(layer)}/fs" for layer in self._machine.layers]
         if self._idmapped:

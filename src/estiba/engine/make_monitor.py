@@ -20,7 +20,10 @@ from estiba.store.publish import write_file
 
 REPOSITORY = "localhost/qemu"
 #: The packages that have each program: Debian's and Ubuntu's, then Fedora's.
-_PACKAGES = {"qemu-system-x86_64": "qemu-system-x86 (Fedora: qemu-system-x86-core)"}
+_PACKAGES = {
+    "qemu-system-x86_64": "qemu-system-x86 (Fedora: qemu-system-x86-core)",
+    "qemu-system-aarch64": "qemu-system-arm (Fedora: qemu-system-aarch64-core)",
+}
 #: Parts that a build may have as modules, and firmware. What is not there is not needed.
 _MODULES = ("accel-tcg-{machine}.so",)
 _FIRMWARE = ("bios-microvm.bin", "bios-256k.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")

@@ -75,6 +75,8 @@ def foreign_note(platform: Platform, options: RunOptions) -> str | None:
     kinds = f"the image is {platform.text} and this machine {host.text}"
     if platform.os == host.os and platform.architecture == host.architecture:
         return f"{kinds}: it may use instructions that this processor lacks"
+    if options.isolation != "container":
+        return None  # its kernel is of the same kind
     from estiba.engine import foreign
 
     reason = foreign.reason(platform, host, options)

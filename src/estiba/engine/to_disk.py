@@ -152,7 +152,7 @@ def _plan(options: RunOptions, stack: Stack, names: list[str]) -> bytes:
         bindings.binds[mount.target] = bindings.volumes[mount.target] = tree.folder(f"{layout.GUEST_TOP}/volumes/{number}")
     bindings.cgroups = [tree.group([])]
     profile = read_profile(options.seccomp) if options.seccomp not in (None, "unconfined") else None
-    bindings.seccomp = filter_of(options, profile, spec, stack.platform.architecture)
+    bindings.seccomp = filter_of(options, profile, spec, stack.platform.architecture, os.uname().machine)
     bindings.stdin = 1
     bindings.prepare = tree.ops
     return encode(compile_plan(spec, bindings))

@@ -2,6 +2,7 @@
 
 It has two machines. `microvm` has few parts, whose devices are virtio over MMIO: the guest's kernel learns where they are from its command
 line, so one that was not built for that does not find them. Without ACPI it cannot be switched off, but nobody does that. `q35` is a PC.
+For aarch64 it is `virt`, which has one serial line and no firmware that a kernel needs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from estiba.machine.parts import Parts
 
 #: The program that emulates each machine, by OCI's name of the architecture.
-PROGRAMS = {"amd64": "qemu-system-x86_64"}
+PROGRAMS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
+#: The same names, as of uname(2).
+CPUS = {"amd64": "x86_64", "arm64": "aarch64"}
 #: What can be emulated: the processor, an AHCI controller, an e1000, serial lines, and a BIOS that loads the kernel from a disk.
 EMULATED = ("cpu", "disk", "net", "console", "firmware")
 #: Parts that microvm does not have.
@@ -45,10 +48,11 @@ class Qemu:
     #: What is bound is a mount of its own below the folder that is shared. Pages that a program maps are written back.
     BINDS = ("9p", "binds", "trans=virtio,version=9p2000.L,msize=262144,cache=mmap")
 
-    def __init__(self, program: str, emulated: frozenset[str], *, pc: bool = False) -> None:
+    def __init__(self, program: str, emulated: frozenset[str], *, pc: bool = False, cpu: str = "x86_64") -> None:
         self._program = program
+        self._is_arm = cpu == "aarch64"
         self._emulated = emulated
-        self._pc = pc or bool(emulated & _OF_A_PC)
+        self._pc = pc or self._is_arm or bool(emulated & _OF_A_PC)
         self._bus = "pci" if self._pc else "device"
         #: Of microvm's eight places for devices one is the channel's, one that of binds; the last port of AHCI is the boot disk's.
         self.MAX_DISKS = _AHCI_PORTS - 1 if "disk" in emulated else 16 if self._pc else 6
@@ -65,8 +69,10 @@ class Qemu:
         Its console is QEMU's output, for the kernel's last words. Paths are the jail's own, so no value has a comma. A guest that was
         parked has its initramfs behind it; QEMU wants a file nevertheless.
         """
-        machine = "q35,smm=off,vmport=off" if self._pc else "microvm,acpi=off,rtc=on"
-        processor = ("-accel", "tcg", "-cpu", "max") if "cpu" in self._emulated else ("-accel", "kvm", "-cpu", "host")
+        machine = "virt" if self._is_arm else "q35,smm=off,vmport=off" if self._pc else "microvm,acpi=off,rtc=on"
+        # The signatures of pointers cost the emulator more than all else.
+        emulated = ("-accel", "tcg", "-cpu", "max,pauth=off" if self._is_arm else "max")
+        processor = emulated if "cpu" in self._emulated else ("-accel", "kvm", "-cpu", "host")
         return [
             self._program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", _SANDBOX,
             "-machine", machine, *processor, "-m", f"size={parts.memory >> 10}k", *self._channel(), *self._kernel(parts),
@@ -84,7 +90,8 @@ class Qemu:
 
     def options(self) -> str:
         """Returns the command line of the guest's kernel."""
-        return f"{_OPTIONS['console' in self._emulated]} quiet panic=-1 reboot=t"
+        console = "console=ttyAMA0" if self._is_arm else _OPTIONS["console" in self._emulated]
+        return f"{console} quiet panic=-1 reboot=t"
 
     def _kernel(self, parts: Parts) -> list[str]:
         if parts.boot:

@@ -41,6 +41,19 @@ def helper_path(settings: HelperSettings | None = None) -> str:
     return path
 
 
+def guest_helper_path(settings: HelperSettings, architecture: str, host: str) -> str:
+    """The path of the helper for guests of `architecture` on a machine of `host` (OCI's names). Raises FailedPrecondition."""
+    if architecture == host:
+        return helper_path(settings)
+    path = f"{_PACKAGED}-{architecture}"
+    if not os.access(path, os.R_OK):
+        raise FailedPrecondition(
+            f"cannot run a guest of {architecture}: {path} is not there",
+            hint="in a checkout, build it with: make -C helper foreign (package gcc-aarch64-linux-gnu)",
+        )
+    return path
+
+
 def plan_descriptor(plan: bytes) -> int:
     """A descriptor of an anonymous file that holds `plan`, inherited by programs that are executed (memfd_create(2))."""
     descriptor = os.memfd_create("estiba-plan", 0)
