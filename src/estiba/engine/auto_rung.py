@@ -12,6 +12,7 @@ from estiba.engine import kernels, kvm
 from estiba.engine.kernels import UML
 from estiba.errors import EstibaError, InvalidArgument, NotImplemented
 from estiba.oci.digest import hex_of
+from estiba.oci.platform import host_platform
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from estiba.store.layout import Store
 
 
-def choose(store: Store, settings: Settings, options: RunOptions) -> tuple[Isolation, str]:
-    """Returns the rung, and why none above it. Raises what `kernels.choose` raises for a kernel that was named."""
+def choose(store: Store, settings: Settings, options: RunOptions, architecture: str) -> tuple[Isolation, str]:
+    """Returns the rung for an image of `architecture`, and why none above it.
+
+    Raises InvalidArgument, and what `kernels.choose` raises for a kernel that was named.
+    """
     if options.emulate:
         raise InvalidArgument("cannot use --emulate: only --isolation partial has parts to choose from")
-    refused = _refused(options)
+    refused = "its programs are of another processor" if architecture != host_platform().architecture else _refused(options)
     if refused:
         return "container", refused
     reasons: list[str] = []

@@ -76,7 +76,7 @@ class Draft(Launching):
         if options.isolation == "auto":
             from estiba.engine.auto_rung import choose
 
-            options.isolation, _ = choose(store, settings, options)
+            options.isolation, _ = choose(store, settings, options, stack.platform.architecture)
         _complete(options, self.record, store, stack)
         self.gather()
         self.machine = self._machine() if options.isolation != "container" else None

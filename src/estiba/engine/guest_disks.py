@@ -58,15 +58,17 @@ def layer_disks(store: Store, settings: Settings, layers: Sequence[DiffID], most
     """Returns `most` disks at most that hold the images of `layers`, lowest first. Raises FailedPrecondition, ResourceExhausted.
 
     A machine has few disks. Where there are more layers the lowest ones are packed, `PACKED` to a disk: images that grow from one base
-    share these packs. What is left over is a disk each.
+    share these packs. What is left over is a disk each. Of very many layers twice as many come into each pack, or four times.
     """
     paths = [layer_image(store, settings, diff_id) for diff_id in layers]
     disks: list[LayerDisk] = []
-    at = 0
+    at, packed = 0, PACKED
+    while packed * most < len(paths):
+        packed *= 2
     while len(disks) + len(paths) - at > most:
-        group = slice(at, at + PACKED)
+        group = slice(at, at + packed)
         disks.append(_pack(store, layers[group], paths[group]))
-        at += PACKED
+        at += packed
     return disks + [LayerDisk(path) for path in paths[at:]]
 
 

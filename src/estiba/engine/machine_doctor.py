@@ -12,6 +12,7 @@ from estiba.engine.kernel_trial import try_kernel
 from estiba.errors import EstibaError
 from estiba.linux.probes import Finding
 from estiba.oci.digest import hex_of
+from estiba.oci.platform import host_platform
 from estiba.runtime.options import RunOptions
 from estiba.store.layout import Store
 
@@ -47,7 +48,7 @@ def _kernel(settings: Settings, rung: str) -> str | None:
 def auto(settings: Settings) -> Finding:
     """Which rung `--isolation auto` takes, and why none above it."""
     try:
-        rung, reason = auto_rung.choose(Store.open(settings), settings, RunOptions())
+        rung, reason = auto_rung.choose(Store.open(settings), settings, RunOptions(), host_platform().architecture)
     except EstibaError as error:
         return Finding("machine: auto", False, error.message, error.hint or "")
     return Finding("machine: auto", True, f"takes {rung}" + (f" ({reason})" if reason else ""))
