@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,3 +104,18 @@ def test_long_output_is_cut(engine: Callable[..., str]) -> None:
     engine("run", "-d", "--name", "long", *OFTEN, "--health-cmd", "head -c 100000 /dev/zero | tr '\\0' x", IMAGE, "sleep", "1000")
     becomes(engine, "long", "healthy")
     assert engine("inspect", "-f", "{{(index .State.Health.Log 0).Output}}", "long") == "x" * 4096 + "..."
+
+
+def test_a_paused_container_is_not_checked(engine: Callable[..., str]) -> None:
+    last = "{{range .State.Health.Log}}{{.End}} {{end}}"
+    engine("run", "-d", "--name", "still", *OFTEN, "--health-cmd", "true", IMAGE, "sleep", "1000")
+    becomes(engine, "still", "healthy")
+    engine("pause", "still")
+    time.sleep(0.3)  # one that was on its way stands still with the container
+    before = engine("inspect", "-f", last, "still")
+    time.sleep(0.5)
+    assert engine("inspect", "-f", last, "still") == before
+    assert engine("inspect", "-f", "{{.State.Status}} {{.State.Health.Status}}", "still") == "paused healthy"
+    engine("unpause", "still")
+    until(lambda: engine("inspect", "-f", last, "still") != before, "another check")
+    assert engine("inspect", "-f", STATUS, "still") == "healthy"

@@ -29,7 +29,7 @@ def unit(store: Store, settings: Settings, names: Sequence[str], program: Sequen
         if container.restart not in ("always", "unless-stopped"):
             raise FailedPrecondition(
                 f"cannot make a unit for container {container.name}: its restart policy is {container.restart}",
-                hint=f"one for boots: estiba update --restart unless-stopped {container.name}",
+                hint="a container comes back after a boot with --restart always or unless-stopped",
             )
     what = "estiba container " + " ".join(c.name for c in found) if found else "estiba containers"
     words = [c.name for c in found]
