@@ -31,6 +31,7 @@ EXIT_CODES = (
 ENVIRONMENT = (
     ("ESTIBA_ROOT", "folder of the store, as `--root`"),
     ("ESTIBA_CONFIG", "configuration file, as `--config`"),
+    ("ESTIBA_LOCK_TIMEOUT", "seconds that a command waits for another one which uses the same thing; 0, the default, for ever"),
     ("DOCKER_CONFIG", "folder of Docker's config.json, where credentials are kept"),
     ("NO_COLOR", "no colours when it is set and not empty"),
     ("COLUMNS", "width of help pages and progress"),

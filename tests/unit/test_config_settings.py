@@ -61,7 +61,7 @@ def test_every_key_is_an_attribute(environment: dict[str, str], tmp_path: Path) 
     values: dict[str, Any] = {
         "root": "/r", "default-registry": "r.local:5000", "insecure-registries": ["a:1", "10.0.0.0/8"], "registry-mirrors": ["https://m.io/"],
         "token-realms": ["auth.io"], "keep-blobs": True, "id-range-start": 100000, "id-range-count": 65536, "parallel-downloads": 2,
-        "unpack-max-bytes": 5, "unpack-max-inodes": 6, "userns": "host", "helper-path": "/h", "debug": True,
+        "unpack-max-bytes": 5, "unpack-max-inodes": 6, "userns": "host", "helper-path": "/h", "debug": True, "lock-timeout": 7,
     }  # fmt: skip
     assert set(values) == set(KEYS)
     environ = configure({k: v for k, v in environment.items() if k != "ESTIBA_ROOT"}, tmp_path, values)

@@ -30,6 +30,7 @@ KEYS = {
     "unpack-max-bytes": ("unpack_max_bytes", "size"),
     "unpack-max-inodes": ("unpack_max_inodes", "size"),
     "userns": ("userns", "userns"),
+    "lock-timeout": ("lock_timeout", "seconds"),
     "helper-path": ("helper_path", "path"),
     "debug": ("debug", "bool"),
 }
@@ -45,6 +46,7 @@ _TEXTS = {
     "id": "an integer from 1 to 4294967294",
     "count": "an integer from 1 to 64",
     "size": "a positive integer",
+    "seconds": "an integer from 0 to 86400",
     "userns": '"auto" or "host"',
 }
 
@@ -58,12 +60,13 @@ class Settings:
     may see a registry's credentials although they are of another domain.
     Store: `keep_blobs` keeps compressed layers; `unpack_max_bytes` and `unpack_max_inodes` bound one layer.
     Containers: `id_range_start`, `id_range_count` are the host ids from which root's containers get theirs; `userns` is "auto" or
-    "host". `parallel_downloads`; `helper_path`, empty for the packaged one; `debug`.
+    "host". `parallel_downloads`; `lock_timeout`, seconds that a command waits for another one, 0 for ever; `helper_path`, empty for the
+    packaged one; `debug`.
     """
 
     __slots__ = (
         "config_dir", "debug", "default_registry", "helper_path", "id_range_count", "id_range_start", "insecure_registries",
-        "keep_blobs", "mirrors", "parallel_downloads", "root", "runtime_dir", "token_realms", "uid", "unpack_max_bytes",
+        "keep_blobs", "lock_timeout", "mirrors", "parallel_downloads", "root", "runtime_dir", "token_realms", "uid", "unpack_max_bytes",
         "unpack_max_inodes", "userns",
     )  # fmt: skip
 
@@ -82,6 +85,7 @@ class Settings:
     unpack_max_bytes: int
     unpack_max_inodes: int
     userns: str
+    lock_timeout: int
     helper_path: str
     debug: bool
 
@@ -124,6 +128,7 @@ _DEFAULTS: dict[str, object] = {
     "unpack_max_bytes": 64 * 1024**3,
     "unpack_max_inodes": 4_000_000,
     "userns": "auto",
+    "lock_timeout": 0,
     "helper_path": "",
     "debug": False,
 }
@@ -140,6 +145,8 @@ def load(root: str | None = None, environ: Mapping[str, str] = os.environ) -> Se
     values = _read_file(path, required=bool(environ.get("ESTIBA_CONFIG")))
     if environ.get("ESTIBA_DEBUG"):
         values["debug"] = True
+    if environ.get("ESTIBA_LOCK_TIMEOUT"):
+        values["lock_timeout"] = _seconds(environ["ESTIBA_LOCK_TIMEOUT"])
     if environ.get("ESTIBA_HELPER"):
         values["helper_path"] = _absolute(environ["ESTIBA_HELPER"], "ESTIBA_HELPER")
     if root is not None:
@@ -211,6 +218,13 @@ def _absolute(path: str, source: str) -> str:
     if not path or "\0" in path:
         raise InvalidArgument(f"cannot use {source} {path!r}: it is not a path")
     return os.path.normpath(os.path.join(os.getcwd(), path)) if path[0] != "/" else os.path.normpath(path)
+
+
+def _seconds(text: str) -> object:
+    value = _convert(int(text), "seconds") if text.isascii() and text.isdecimal() and len(text) < 9 else None
+    if value is None:
+        raise InvalidArgument(f"cannot use ESTIBA_LOCK_TIMEOUT {text[:40]!r}: it is not {_TEXTS['seconds']}")
+    return value
 
 
 def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> str:
@@ -297,6 +311,8 @@ def _convert(value: object, kind: str) -> object | None:
     if kind in ("id", "count", "size"):
         limit = {"id": 2**32 - 2, "count": 64, "size": 2**63 - 1}[kind]
         return value if type(value) is int and 1 <= value <= limit else None
+    if kind == "seconds":
+        return value if type(value) is int and 0 <= value <= 86400 else None
     if kind == "bool":
         return value if type(value) is bool else None
     if kind in ("hosts", "urls"):

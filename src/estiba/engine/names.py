@@ -6,8 +6,10 @@ name, by which its monitor finds the entry at the end; without the link the cont
 
 from __future__ import annotations
 
-import fcntl
 import os
+
+from estiba.errors import Conflict
+from estiba.linux.locks import wait_flock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ _THINGS = (
 ).split()
 #: From here on a number is added: the lists are getting full, or chance is unkind.
 _PLAIN_TRIES = 8
+#: The lock of the names is held for microseconds, unless its holder was stopped.
+_PATIENCE_SECONDS = 1.0
 
 
 def name_for(attempt: int) -> str:
@@ -81,14 +85,18 @@ def take(store: Store, settings: Settings, container_id: str, name: str) -> str 
 def release(path: str, container_id: str, condition: Callable[[str], bool] | None = None) -> bool:
     """Gives the name at `path` up where it is the container's; False when `condition` does not hold of its id then.
 
-    Whoever removes a link locks the folder, so that it is still the link that was looked at.
+    Whoever removes a link locks the folder, so that it is still the link that was looked at. False, too, while somebody who stands still
+    has that lock: a link that leads to no container of its name does no harm.
     """
     try:
         folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return True  # the whole store was removed
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            wait_flock(folder, os.path.dirname(path), "the names of containers", _PATIENCE_SECONDS)
+        except Conflict:
+            return False
         if _holder(path) != container_id:
             return True
         if condition is not None and not condition(container_id):
@@ -149,7 +157,7 @@ def _is_left(store: Store, settings: Settings, holder: str, name: str) -> bool:
     just being renamed is locked.
     """
     from estiba.engine import containers, records
-    from estiba.errors import Conflict, DataLoss, NotFound
+    from estiba.errors import DataLoss, NotFound
     from estiba.linux.locks import Lock
 
     if records.read(settings, holder) is not None and not os.path.exists(f"{store.containers}/{holder}/state.json"):

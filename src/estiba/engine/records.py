@@ -155,7 +155,7 @@ def release(settings: Settings, record: Record) -> None:
     """Takes back everything that the record names, then the record. What is gone already is passed over.
 
     By whoever holds the lock of the status file, where there is one. A group with processes that outlived their keeper is emptied first.
-    When one cannot be removed the record stays for the next command.
+    When a group or the name cannot be removed the record stays for the next command.
     """
     for path in stopped(settings):
         if path.endswith(record.id):
@@ -163,11 +163,11 @@ def release(settings: Settings, record: Record) -> None:
 
             thaw(path)
     subject = _end_orphan(settings, record)
-    emptied = [_remove_group(path) for path in record.cgroups]
+    gone = [_remove_group(path) for path in record.cgroups]
     name = names.goes(record.folder) if record.remove else ""
     if name or not os.path.exists(f"{record.folder}/state.json"):
-        if record.name:
-            names.release(f"{os.path.dirname(record.name)}/{name}" if name else record.name, record.id)
+        if record.name and not names.release(f"{os.path.dirname(record.name)}/{name}" if name else record.name, record.id):
+            gone.append(False)
         try:
             subject = subject or (_subject(settings, record) if name else None)
             os.rename(record.folder, f"{record.trash}/{record.id}")
@@ -178,7 +178,7 @@ def release(settings: Settings, record: Record) -> None:
     if record.slot is not None:
         ranges(settings).release(record.slot, record.id)
     unlink(f"{attach_folder(settings)}/{record.id}")
-    if all(emptied):
+    if all(gone):
         unlink(f"{live_folder(settings)}/{record.id}")
 
 

@@ -8,6 +8,7 @@ import signal
 
 from estiba.engine import containers, event_log, names, records, status, supervision
 from estiba.errors import Unavailable
+from estiba.linux import process
 from estiba.linux.freezer import Freezer
 from estiba.runtime.spec import STOP_SIGNAL
 
@@ -153,15 +154,35 @@ def ends(descriptor: int, seconds: float | None) -> bool:
 
 
 def settled(container: Container) -> None:
-    """Waits until the watchers have gone, so that the next command finds nothing of the container on this machine."""
+    """Waits until the watchers have gone, so that the next command finds nothing of the container on this machine.
+
+    Raises Unavailable where a debugger keeps the dead program from them (ptrace(2)): then it cannot be waited for.
+    """
     try:
         descriptor = os.open(f"{container.folder}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         return  # a --rm container: its folder goes last but for the control groups
     try:
-        status.wait_for_end(descriptor, _SETTLE_SECONDS)
+        ended = status.wait_for_end(descriptor, _SETTLE_SECONDS)
     finally:
         os.close(descriptor)
+    tracer = "0" if ended else _tracer(container)
+    if tracer != "0":
+        raise Unavailable(
+            f"cannot end container {container.name}: process {container.pid} is in state Z, and its tracer, process {tracer}, keeps it",
+            hint=f"end process {tracer}",
+        )
+
+
+def _tracer(container: Container) -> str:
+    """The process that traces the container's dead program, "0" for none."""
+    if process.start_time(container.pid) != container.pid_started:
+        return "0"
+    try:
+        with open(f"/proc/{container.pid}/status", encoding="utf-8", errors="replace") as file:
+            return next(line.split()[1] for line in file if line.startswith("TracerPid:"))
+    except (FileNotFoundError, ProcessLookupError):
+        return "0"
 
 
 def _process_state(pid: int) -> str:

@@ -131,7 +131,7 @@ class Supervisor:
 def main(words: Sequence[str]) -> None:
     """The process: container id, descriptor of the entry, offset, settings as JSON."""
     container_id, descriptor, offset, text = words
-    settings = unpack(text)
+    settings = unpack(text).replace(lock_timeout=0)  # nobody is kept waiting
     os.chdir("/")  # no file system of the caller is kept busy
     store = Store.open(settings)
     Supervisor(store, settings, container_id, int(descriptor), int(offset)).run()

@@ -16,6 +16,7 @@ from estiba.errors import Conflict, NotFound, PermissionDenied, ResourceExhauste
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -24,6 +25,8 @@ MESSAGE_AFTER = 2.0
 #: Rank of each kind of lock: one may be taken only while locks of lower rank (or of the same, for layers) are held.
 ORDER = {"content": 0, "index": 1, "reference": 2, "layer": 3, "container": 4, "network": 5}
 
+#: Seconds that a command waits for a lock, None for ever.
+_patience: float | None = None
 #: Kinds of the locks that each thread holds; None while the order is not checked.
 _held: dict[int, list[str]] | None = None
 
@@ -35,11 +38,17 @@ def check_order(enabled: bool) -> None:
         _held = {} if enabled else None
 
 
+def limit_waiting(seconds: int) -> None:
+    """Bounds how long this process waits for a lock for which no other time is given; 0: for ever (the setting `lock-timeout`)."""
+    global _patience
+    _patience = float(seconds) or None
+
+
 class Lock:
     """One lock, as a context manager.
 
     Parameters: `path` of the lock file, made when missing; `shared` for a reader's lock; `what`, the object for messages;
-    `timeout` in seconds, None to wait for ever; 0 to try once; `kind`, a key of `ORDER`.
+    `timeout` in seconds, None for that of `limit_waiting`; 0 to try once; `kind`, a key of `ORDER`.
     Raises Conflict when the time is over, NotFound when the object's folder is gone, PermissionDenied or ResourceExhausted when the
     file cannot be made.
     """
@@ -58,18 +67,7 @@ class Lock:
         """Takes the lock."""
         if _held is not None and self.kind:
             _check(self.kind)
-        began = time.monotonic()
-        told = False
-        pause = 0.001
-        while not self._try():
-            waited = time.monotonic() - began
-            if self.timeout is not None and waited >= self.timeout:
-                raise Conflict(f"cannot lock {self.what}: {_holder(self.path)} uses it", hint="try again when it is done")
-            if waited >= MESSAGE_AFTER and not told:
-                told = True
-                _tell(f"estiba: waiting for {_holder(self.path)}, which uses {self.what}\n")
-            time.sleep(pause)
-            pause = min(pause * 2, 0.05)
+        _wait(self._try, self.path, self.what, _patience if self.timeout is None else self.timeout)
         if _held is not None and self.kind:
             _held.setdefault(get_ident(), []).append(self.kind)
         return self
@@ -129,6 +127,26 @@ def try_flock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def wait_flock(descriptor: int, path: str, what: str, timeout: float) -> None:
+    """Takes an exclusive flock(2) on the open file or folder at `path`, as `Lock` does. Raises Conflict when the time is over."""
+    _wait(lambda: try_flock(descriptor), path, what, timeout)
+
+
+def _wait(attempt: Callable[[], bool], path: str, what: str, timeout: float | None) -> None:
+    began = time.monotonic()
+    told = False
+    pause = 0.001
+    while not attempt():
+        waited = time.monotonic() - began
+        if timeout is not None and waited >= timeout:
+            raise Conflict(f"cannot lock {what}: {_holder(path)} uses it", hint="try again when it is done")
+        if waited >= MESSAGE_AFTER and not told:
+            told = True
+            _tell(f"estiba: waiting for {_holder(path)}, which uses {what}\n")
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
 
 
 def _check(kind: str) -> None:

@@ -6,7 +6,7 @@ import os
 
 from estiba.config.settings import checked_folder
 from estiba.errors import DataLoss, FailedPrecondition, PermissionDenied
-from estiba.linux.locks import Lock, check_order
+from estiba.linux.locks import Lock, check_order, limit_waiting
 from estiba.oci.digest import algorithm_of, hex_of
 from estiba.oci.strict_json import dumps, get_int, get_str, loads
 
@@ -76,6 +76,7 @@ class Store:
         if not os.path.isdir(store.runtime):  # volatile: a restart of the machine takes it away
             _make_runtime_dir(store.runtime)
         checked_folder(store.runtime, os.geteuid())  # what its records name is removed: nobody else may write them
+        limit_waiting(settings.lock_timeout)
         if settings.debug:
             check_order(True)
         return store
