@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.command import command_under_test
+from tests.support.kernels import EVERY_RUNG
 from tests.support.plans import descendants
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ COUNT = "cat /state; echo x >> /state; echo up; while :; do sleep 0.1; done"
 
 
 @pytest.fixture
-def live(estiba: Command, alpine_tar: Path, uml: Path) -> Iterator[Command]:
+def live(estiba: Command, alpine_tar: Path, rung: tuple[str, ...]) -> Iterator[Command]:
     """`run -d` of a shell script under the name `box`."""
     estiba("import", str(alpine_tar), "alpine")
 
@@ -34,7 +35,7 @@ def live(estiba: Command, alpine_tar: Path, uml: Path) -> Iterator[Command]:
         at = words.index("--") if "--" in words else 0
         options, command = words[:at], words[at + 1 :] if "--" in words else words
         return estiba(
-            "run", "-d", "--name", "box", "--isolation", "para", "--kernel", str(uml), *options, "alpine", *command, **rest  # type: ignore[arg-type]
+            "run", "-d", "--name", "box", *rung, *options, "alpine", *command, **rest  # type: ignore[arg-type]
         )
 
     yield run
@@ -55,6 +56,7 @@ def state(estiba: Command) -> dict[str, object]:
     return dict(document["State"])
 
 
+@EVERY_RUNG
 def test_changes_survive_stop_and_start(estiba: Command, live: Command) -> None:
     live("sh", "-c", COUNT)
     wait_for(estiba, "up")
@@ -93,6 +95,7 @@ def test_a_container_keeps_its_kernel(estiba: Command, live: Command, uml: Path,
     assert document["HostConfig"]["Kernel"].startswith("uml ")
 
 
+@EVERY_RUNG
 def test_power_cut_leaves_a_disk_that_starts_again(estiba: Command, live: Command) -> None:
     live("sh", "-c", "cat /state; echo x >> /state; sync; echo up; while :; do echo $RANDOM > /file$RANDOM; done")
     wait_for(estiba, "up")

@@ -46,8 +46,11 @@ def test_what_qemu_is_told(store: Command) -> None:
     (document,) = json.loads(store("inspect", "box").stdout)
     (qemu,) = [each for each in descendants(document["State"]["Pid"]) if Path(f"/proc/{each}/comm").read_text().startswith("qemu")]
     words = Path(f"/proc/{qemu}/cmdline").read_text().split("\0")
+    root = Path(f"/proc/{qemu}/root")
+    tree, cards = {path.name for path in (root / "etc").iterdir()}, Path(f"/proc/{qemu}/net/dev").read_text().count(":")
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{qemu}/status").read_text().splitlines() if ":\t" in line)
     store("rm", "-f", "box")
+    assert (tree, cards) == ({"ld.so.cache"}, 1), "nothing of the host's, and no network"
     assert "virtio" not in " ".join(words)
     assert words[words.index("-sandbox") + 1].startswith("on,")
     assert (status["CapEff"].strip("0"), status["NoNewPrivs"], status["Seccomp"]) == ("", "1", "2")

@@ -10,7 +10,7 @@ import os
 
 from estiba.engine import kernels, kvm
 from estiba.engine.kernels import UML
-from estiba.errors import EstibaError, InvalidArgument, NotImplemented
+from estiba.errors import InvalidArgument, NotImplemented
 from estiba.oci.digest import hex_of
 from estiba.oci.platform import host_platform
 
@@ -69,12 +69,9 @@ def _trouble(store: Store, settings: Settings, kernel: Kernel, rung: Isolation) 
     note = f"{store.cache}/proven/{rung}-{hex_of(kernel.layer)[:32]}"
     if os.path.exists(note):
         return ""
-    from estiba.engine.kernel_trial import try_kernel
+    from estiba.engine.kernel_trial import try_stored
 
-    try:
-        trouble = try_kernel(settings, f"{store.layers}/{hex_of(kernel.layer)}/fs{kernel.path}", rung)
-    except EstibaError as error:
-        return error.message
+    trouble = try_stored(store, settings, kernel, rung)
     if not trouble:
         os.makedirs(os.path.dirname(note), exist_ok=True)
         os.close(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))

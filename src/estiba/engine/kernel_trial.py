@@ -6,45 +6,70 @@ No version tells it: Debian's User-Mode Linux 6.1 panics on processors whose reg
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from estiba.config.settings import Settings, load
 from estiba.engine import hello, records
 from estiba.engine.create import create
+from estiba.engine.kernel_import import add_kernel, read_kernel
+from estiba.engine.kernels import Kernel
 from estiba.engine.resolve import resolve
 from estiba.engine.run import prepare
 from estiba.errors import EstibaError
+from estiba.machine.kernel_file import KernelFile
+from estiba.oci.digest import hex_of
 from estiba.runtime import parse_options
 from estiba.runtime.options import RunOptions
 from estiba.store import layers
 from estiba.store.layout import Store
 
-_MEMORY = 64 << 20
+_MEMORY = 128 << 20
 
 
 def try_kernel(settings: Settings, path: str, rung: str = "para") -> str:
     """Runs a container on the kernel at `path` as `--isolation` `rung`; returns why it did not work, or an empty text."""
     try:
-        return _try(Store.open(settings), settings, path, rung)
+        return _try(Store.open(settings), settings, read_kernel(path), rung)
     except EstibaError as error:
         return error.message
 
 
-def _try(store: Store, settings: Settings, path: str, rung: str) -> str:
+def try_stored(store: Store, settings: Settings, kernel: Kernel, rung: str) -> str:
+    """The same for a kernel of the store, with its modules."""
+    base = f"{store.layers}/{hex_of(kernel.layer)}/fs"
+
+    def modules(paths: Sequence[str]) -> list[tuple[str, bytes]]:
+        found = []
+        for path in paths:
+            with open(f"{base}{path}", "rb") as file:
+                found.append((os.path.basename(path).removesuffix(".ko"), file.read()))
+        return found
+
+    try:
+        file = read_kernel(f"{base}{kernel.path}")
+        file.modules, file.drivers = modules(kernel.modules), modules(kernel.drivers)
+        return _try(store, settings, file, rung)
+    except EstibaError as error:
+        return error.message
+
+
+def _try(store: Store, settings: Settings, kernel: KernelFile, rung: str) -> str:
     name = f"kernel-{os.getpid()}"
     trial = load(root=f"{store.cache}/{name}")
     try:
-        return _run(trial, path, rung)
+        return _run(trial, kernel, rung)
     finally:
         if os.path.exists(trial.root):
             os.rename(trial.root, f"{store.trash}/{name}")
             layers.empty_trash(store, settings)
 
 
-def _run(settings: Settings, path: str, rung: str) -> str:
+def _run(settings: Settings, kernel: KernelFile, rung: str) -> str:
     store = Store.open(settings)
     hello.ensure(store, settings)
     options = RunOptions(hello.NAME)
-    options.rm, options.kernel, options.memory = True, path, _MEMORY
+    options.rm, options.memory, options.snapshot = True, _MEMORY, False
+    options.kernel = add_kernel(store, settings, kernel, "kernel", None).id
     parse_options.isolation(options, rung)
     with store.using():
         created = create(store, settings, options, resolve(store, settings, options))

@@ -8,10 +8,9 @@ import time
 from estiba.config.settings import Settings
 from estiba.engine import auto_rung, kernels
 from estiba.engine.kernel_auto import PROGRAMS
-from estiba.engine.kernel_trial import try_kernel
+from estiba.engine.kernel_trial import try_kernel, try_stored
 from estiba.errors import EstibaError
 from estiba.linux.probes import Finding
-from estiba.oci.digest import hex_of
 from estiba.oci.platform import host_platform
 from estiba.runtime.options import RunOptions
 from estiba.store.layout import Store
@@ -26,23 +25,19 @@ _WAYS = {
 def machine(settings: Settings, rung: str) -> Finding:
     """Tries the kernel that was imported last for `rung`, else the one that a package installed."""
     name, (monitor, get_one) = f"machine: {rung}", _WAYS[rung]
+    store = Store.open(settings)
     try:
-        path = _kernel(settings, rung) or _installed(rung)
+        kernel = kernels.newest(store, rung)
     except EstibaError as error:
         return Finding(name, False, error.message, error.hint or "")
-    if path is None:
+    path = _installed(rung)
+    if kernel is None and path is None:
         return Finding(name, False, f"there is no kernel for {monitor}", get_one)
     begin = time.monotonic()
-    trouble = try_kernel(settings, path, rung)
+    trouble = try_stored(store, settings, kernel, rung) if kernel else try_kernel(settings, path or "", rung)
     if trouble:
         return Finding(name, False, trouble, f"another kernel for {monitor}: {get_one}")
     return Finding(name, True, f"{monitor}: a container ran ({(time.monotonic() - begin) * 1000:.0f} ms with its store)")
-
-
-def _kernel(settings: Settings, rung: str) -> str | None:
-    store = Store.open(settings)
-    newest = kernels.newest(store, rung)
-    return f"{store.layers}/{hex_of(newest.layer)}/fs{newest.path}" if newest is not None else None
 
 
 def auto(settings: Settings) -> Finding:
