@@ -171,7 +171,7 @@ void container_main(struct run *run, int connection)
     const struct op *join = plan_find(run->plan, OP_JOIN);
 
     self = (struct container){.run = run, .plan = run->plan, .keeper = connection, .root = -1, .proc = -1, .devpts = -1,
-                              .mask = -1, .streams = {-1, -1, -1}};
+                              .mask = -1, .accounts = -1, .streams = {-1, -1, -1}};
     memset(self.trees, -1, sizeof self.trees);
     keeper_connection = connection;
     set_failure_sink(report_to_keeper);
@@ -196,6 +196,8 @@ void container_main(struct run *run, int connection)
     if (join == NULL) {
         open_slots(&self);
         part_from_host(&self);
+    } else if (plan_find(run->plan, OP_OVERLAY) != NULL) {
+        part_from_container(&self);
     }
     make_streams(&self);
     for (uint32_t i = 0; i < run->plan->count; i++) {
@@ -206,12 +208,16 @@ void container_main(struct run *run, int connection)
             self.init = true;
         else if (join != NULL && op_is(op, OP_OOM_SCORE_ADJ))
             continue; /* join.c did it before the container's procfs was all there is */
+        else if (op_is(op, OP_CONTAINER_MOUNT))
+            continue; /* with the root, below */
         else if (op_is(op, OP_EXECUTE))
             op_execute(&self, op);
         else if (op_is(op, OP_MACHINE))
             op_machine(&self, op);
         else
             carry_out(&self, op);
+        if (join != NULL && op_is(op, OP_OVERLAY))
+            attach_container_mounts(run->plan, self.root);
     }
     fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
 }

@@ -28,12 +28,15 @@ struct container {
     const char *home;
     bool groups_denied; /* setgroups(2) is denied in the user namespace */
     bool joined;        /* the container runs already, and its processes may have changed what they can reach */
+    int accounts;       /* the root whose passwd and group count, -1: the same */
 };
 
 /* join.c: takes the caller into a container that runs. Returns in a new process of its namespaces, whose parent is the keeper. */
 void join_container(struct container *self, const struct op *op);
 /* The joined user namespace's root, as far as it has one. */
 void become_joined_root(struct container *self);
+/* The program gets a mount namespace of its own, for `overlay` to make another root there. */
+void part_from_container(struct container *self);
 /* A pseudo-terminal's file system at /dev/pts, or -1. */
 int joined_devpts(const struct container *self);
 
@@ -85,6 +88,12 @@ void place_streams(struct container *self);
 _Noreturn void op_machine(struct container *self, const struct op *op);
 /* init.c: PID 1 with the program as its child; returns in the child. */
 void start_under_init(struct container *self);
+
+/* container_mounts.c: a private clone of a mount, or of all beneath it (AT_RECURSIVE), which is detached. */
+int clone_of(int tree, const char *path, unsigned recursive);
+/* The mounts of `container_mount`, cloned where the container is, and attached in another root. */
+void clone_container_mounts(const struct plan *plan, int root);
+void attach_container_mounts(const struct plan *plan, int root);
 
 /* slots.c: the slot's tree in this mount namespace, ready to be attached or to be read. */
 int slot_tree(struct container *self, uint32_t number);

@@ -29,31 +29,6 @@
 #include "sys.h"
 
 static struct container self;
-static int mounts[MAX_SLOTS]; /* of `container_mount`, in the order of the plan */
-static size_t mount_count;
-
-static int clone_of(int tree, const char *path, unsigned recursive)
-{
-    struct mount_attr private = {.propagation = MS_PRIVATE};
-    int clone = sys_open_tree(tree, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive);
-
-    /* A clone of a shared mount would carry what is mounted on it back (mount_namespaces(7)). */
-    if (clone < 0 || sys_mount_setattr(clone, "", AT_EMPTY_PATH | recursive, &private) != 0)
-        fail(LAUNCH, "join", errno, NULL, "%s", path);
-    return clone;
-}
-
-static void clone_mounts(int root)
-{
-    for (const struct op *op = plan_find(self.plan, OP_CONTAINER_MOUNT); op; op = plan_next(self.plan, op, OP_CONTAINER_MOUNT)) {
-        const char *path = op->args.container_mount.target.s.data;
-        autoclose target = resolve(root, path, O_PATH);
-        if (target < 0 || mount_count == MAX_SLOTS)
-            fail(LAUNCH, "join", target < 0 ? errno : E2BIG, NULL, "%s", path);
-        mounts[mount_count++] = clone_of(target, path, AT_RECURSIVE);
-    }
-}
-
 static void join(const struct op *op)
 {
     int pidfd = self.plan->slots[op->args.container_root.pidfd.u].fd;
@@ -64,7 +39,7 @@ static void join(const struct op *op)
     autoclose root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         fail(LAUNCH, "join", errno, NULL, "the container's root");
-    clone_mounts(root);
+    clone_container_mounts(self.plan, root);
     self.root = clone_of(root, "/", 0);
 }
 
@@ -79,20 +54,11 @@ static void become_root(bool joined)
 
 static void put_together(void)
 {
-    size_t next = 0;
-
     /* On the copy of the container's own root, which the pivot takes away. What is shared there is shared with the container. */
     if (sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || chdir("/") != 0 ||
         sys_move_mount(self.root, "", AT_FDCWD, ".", MOVE_MOUNT_F_EMPTY_PATH) != 0)
         fail(LAUNCH, "join", errno, NULL, "the container's root");
-    for (const struct op *op = plan_find(self.plan, OP_CONTAINER_MOUNT); op; op = plan_next(self.plan, op, OP_CONTAINER_MOUNT)) {
-        const char *path = op->args.container_mount.target.s.data;
-        autoclose target = resolve(self.root, path, O_PATH);
-        if (target < 0)
-            fail(LAUNCH, "join", errno, NULL, "%s", path);
-        attach("join", mounts[next], target, path);
-        close(mounts[next++]);
-    }
+    attach_container_mounts(self.plan, self.root);
 }
 
 static void carry_out(void)
@@ -129,7 +95,7 @@ int files_enter(const struct plan *plan, bool read_only, void (*told)(void))
     bool new_user = plan_find(plan, OP_USER_NAMESPACE) != NULL;
     struct mount_attr attributes = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | (read_only ? MOUNT_ATTR_RDONLY : 0)};
 
-    self = (struct container){.plan = plan, .root = -1, .proc = -1, .devpts = -1, .mask = -1};
+    self = (struct container){.plan = plan, .root = -1, .proc = -1, .devpts = -1, .mask = -1, .accounts = -1};
     memset(self.trees, -1, sizeof self.trees);
     if (running != NULL) {
         prctl(PR_SET_DUMPABLE, 0);

@@ -6,7 +6,7 @@
  *      have put anything at those paths
  *   3. no other descriptor of the host: from 4 on the container's processes may see this one (CVE-2024-21626). It stays not dumpable,
  *      so that they look neither into it nor through it
- *   4. all namespaces by one setns(2) on the pidfd, so that they are one process's, whatever becomes of its number
+ *   4. all namespaces by setns(2) on the pidfd, so that they are one process's, whatever becomes of its number
  *   5. a process that is born in the PID namespace, as a child of the keeper; container_main goes on in it, when the keeper knows of it
  */
 #define _GNU_SOURCE
@@ -14,6 +14,7 @@
 #include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/vfs.h>
 
@@ -55,17 +56,52 @@ static _Noreturn void introduce(struct container *self, pid_t pid, int pidfd)
     _exit(0);
 }
 
+/*
+ * Layers that the keeper does not clone (`idmap`) are cloned in a copy of the host's mounts that belongs to the container's user namespace:
+ * in the container's own mount namespace no path leads to them. Returns the namespaces that are left to join.
+ */
+static uint64_t clone_layers(struct container *self, int target, uint64_t flags)
+{
+    const struct op *overlay = plan_find(self->plan, OP_OVERLAY);
+    uint32_t number = overlay ? overlay->args.overlay.layers.u : 0;
+
+    if (overlay == NULL || self->plan->slots[number].idmap)
+        return flags;
+    if (((flags & CLONE_NEWUSER) && setns(target, CLONE_NEWUSER) != 0) || unshare(CLONE_NEWNS) != 0)
+        fail(LAUNCH, "join", errno, errno == ESRCH ? ended_hint : NULL, "the container's user namespace");
+    protect();
+    open_slots(self);
+    int tree = self->trees[number];
+    self->trees[number] = clone_of(tree, self->plan->slots[number].path, 0);
+    close(tree);
+    return flags & ~(uint64_t)CLONE_NEWUSER;
+}
+
+void part_from_container(struct container *self)
+{
+    close_fd(&self->root);
+    if (unshare(CLONE_NEWNS) != 0 || sys_mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        fail(LAUNCH, "join", errno, NULL, "a mount namespace of its own");
+    self->accounts = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (self->accounts < 0)
+        fail(LAUNCH, "join", errno, NULL, "the container's root");
+    clone_container_mounts(self->plan, self->accounts);
+    self->scratch = "/proc"; /* which every container has */
+}
+
 void join_container(struct container *self, const struct op *op)
 {
-    int target = self->plan->slots[op->args.join.pidfd.u].fd, pidfd = -1;
+    int target = self->plan->slots[op->args.join.pidfd.u].fd, pidfd = -1, kept[MAX_SLOTS + 3];
     struct clone_args args = {.flags = CLONE_PARENT | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd};
 
     self->joined = true;
     take_from_host(self);
-    int kept[] = {self->keeper, self->null, target};
+    uint64_t flags = clone_layers(self, target, op->args.join.flags.q);
+    memcpy(kept, self->trees, sizeof self->trees);
+    memcpy(kept + MAX_SLOTS, (int[]){self->keeper, self->null, target}, 3 * sizeof *kept);
     if (close_all_but(kept, ARRAY_SIZE(kept)) != 0)
         fail(LAUNCH, "join", errno, NULL, "descriptors of the host");
-    if (setns(target, (int)op->args.join.flags.q) != 0)
+    if (setns(target, (int)flags) != 0)
         fail(LAUNCH, "join", errno, errno == ESRCH ? ended_hint : NULL, "the container's namespaces");
     close(target);
     protect();

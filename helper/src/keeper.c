@@ -191,6 +191,8 @@ static void prepare_program(struct run *self, int connection)
         if (self->user_namespace < 0)
             fail(LAUNCH, "user_namespace", errno, NULL, "of the container");
     }
+    if (self->joins && plan_find(self->plan, OP_IDMAP) != NULL && (self->user_namespace = open_namespace(self, USER, "user")) < 0)
+        fail(LAUNCH, "user_namespace", errno, NULL, "of the container");
     make_idmapped_clones(self->plan, self->user_namespace, &clones);
     channel_send(connection, &go, NULL, 0, &clones, 0);
     for (size_t i = 0; i < clones.count; i++)

@@ -274,8 +274,8 @@ void op_readonly(struct container *self, const struct op *op)
 static void let_go_of_host(struct container *self)
 {
     const struct op *machine = plan_find(self->plan, OP_MACHINE);
-    int kept[] = {self->keeper, self->root, self->proc, self->devpts, self->null, self->streams[0], self->streams[1], self->streams[2],
-                  trace_descriptor(), machine ? slot_descriptor(self->plan, machine->args.machine.park.u) : -1};
+    int kept[] = {self->keeper, self->root, self->accounts, self->proc, self->devpts, self->null, self->streams[0], self->streams[1],
+                  self->streams[2], trace_descriptor(), machine ? slot_descriptor(self->plan, machine->args.machine.park.u) : -1};
 
     if (close_all_but(kept, ARRAY_SIZE(kept)) != 0)
         fail(LAUNCH, "pivot", errno, NULL, "descriptors of the host");

@@ -121,7 +121,7 @@ static int by_short_names(struct container *self, const struct op *op)
     while ((lower = list_next(&op->args.overlay.lowers, &position, &index)) != NULL) {
         char name[12], target[300];
         snprintf(name, sizeof name, "%u", count);
-        if ((size_t)snprintf(target, sizeof target, "l/%s", lower) >= sizeof target || symlink(target, name) != 0)
+        if ((size_t)snprintf(target, sizeof target, lower[0] == '/' ? "%s" : "l/%s", lower) >= sizeof target || symlink(target, name) != 0)
             fail(LAUNCH, "overlay", errno, NULL, "%s", lower);
         size += (size_t)snprintf(options + size, sizeof options - size, count++ ? ":%s" : "%s", name);
         if (size >= sizeof options - 32)

@@ -207,18 +207,24 @@ void plan_check_guard(const struct plan *plan)
     check_codes(plan, allowed, ARRAY_SIZE(allowed));
 }
 
-/* Of a container that runs nothing is made again: what is left is streams, and the process. */
+/* Of a container that runs nothing is made again: what is left is streams, the process, and perhaps a root of its own. */
 static void check_joins(const struct plan *plan)
 {
     static const uint16_t allowed[] = {OP_SLOT,         OP_JOIN,   OP_CGROUP,            OP_STREAMS,   OP_CLIENT,
                                        OP_STATUS,       OP_REPORT, OP_DETACH_KEYS,       OP_CONSOLE,   OP_RLIMIT,
                                        OP_OOM_SCORE_ADJ, OP_BOUNDING, OP_USER,           OP_CAPABILITIES, OP_NO_NEW_PRIVILEGES,
-                                       OP_SECCOMP,      OP_WORKING_DIRECTORY, OP_EXECUTE, OP_EVENTS};
-    const struct op *join = plan_find(plan, OP_JOIN);
+                                       OP_SECCOMP,      OP_WORKING_DIRECTORY, OP_EXECUTE, OP_IDMAP, OP_OVERLAY,
+                                       OP_CONTAINER_MOUNT, OP_PIVOT, OP_EVENTS};
+    const struct op *join = plan_find(plan, OP_JOIN), *overlay = plan_find(plan, OP_OVERLAY), *pivot = plan_find(plan, OP_PIVOT);
+    const struct op *mount = plan_find(plan, OP_CONTAINER_MOUNT);
 
     check_codes(plan, allowed, ARRAY_SIZE(allowed));
     if ((join->args.join.flags.q & CLONE_NEWNS) == 0)
         refuse(join, "needs the container's mount namespace");
+    if ((overlay == NULL) != (pivot == NULL) || (overlay != NULL && (pivot < overlay || plan_next(plan, overlay, OP_OVERLAY))))
+        fail(LAUNCH, "plan", 0, NULL, "it needs one root, and a pivot into it");
+    if (mount != NULL && overlay == NULL)
+        refuse(mount, "does not fit its root");
 }
 
 /* Of a new container: namespaces, and one root that is made and entered. */

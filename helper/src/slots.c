@@ -50,8 +50,8 @@ int slot_tree(struct container *self, uint32_t number)
 {
     const struct slot *slot = &self->plan->slots[number];
 
-    /* An idmapped clone must be attached before its folders can serve as layers: until then it is in no mount namespace. */
-    if (slot->idmap && !self->attached[number]) {
+    /* A clone must be attached before its folders can serve as layers: until then it is in no mount namespace. */
+    if ((slot->idmap || self->joined) && !self->attached[number]) {
         if (sys_move_mount(self->trees[number], "", AT_FDCWD, self->scratch, MOVE_MOUNT_F_EMPTY_PATH) != 0)
             fail(LAUNCH, "idmap", errno, NULL, "%s on %s", slot->path, self->scratch);
         self->attached[number] = true;
@@ -63,7 +63,7 @@ int slot_mount(struct container *self, uint32_t number, bool recursive)
 {
     const struct slot *slot = &self->plan->slots[number];
 
-    if (slot->idmap && !self->attached[number]) {
+    if ((slot->idmap || self->joined) && !self->attached[number]) {
         self->attached[number] = true;
         return fcntl(self->trees[number], F_DUPFD_CLOEXEC, 3);
     }

@@ -44,7 +44,7 @@ static bool id_of(struct field field, uint32_t *id)
 static char *read_table(struct container *self, const char *path)
 {
     struct stat status;
-    autoclose fd = resolve(self->root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    autoclose fd = resolve(self->accounts >= 0 ? self->accounts : self->root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     char *text;
 
     if (fd < 0 || fstat(fd, &status) != 0 || !S_ISREG(status.st_mode))

@@ -24,6 +24,7 @@ HOST: list[Op] = [ops.slot(0, 0, "/layers"), ops.namespaces(0x20000), ops.stream
 CONTAINER: list[Op] = [ops.root(0, 0), ops.pivot(), ops.execute(["true"], ["A=B"])]
 MACHINE = ops.machine(["/linux"], [], "/initramfs", "/init", [], b"plan", 1, 0, 0, 0xFFFFFFFF)
 JOIN: list[Op] = [HOST[0], *HOST[2:], ops.join(0, 0x10020000)]
+TOOLS: list[Op] = [ops.overlay(0, ["a", "/"], 0xFFFFFFFF, 0, 0), ops.container_mount("/x"), ops.pivot()]
 AFTER: list[Op] = [ops.forget(0, "name")]
 
 
@@ -63,6 +64,7 @@ def test_a_plan_that_makes_sense(sanitized: str) -> None:
     assert check_ops(helper_path(), HOST + CONTAINER + AFTER) == (0, b"")
     assert check_ops(helper_path(), [*HOST, *CONTAINER[:-1], MACHINE, *AFTER]) == (0, b"")
     assert check_ops(sanitized, [*JOIN, CONTAINER[-1]]) == (0, b"")
+    assert check_ops(sanitized, [*JOIN, *TOOLS, CONTAINER[-1]]) == (0, b"")
 
 
 def without(plan: list[Op], code: int) -> list[Op]:
@@ -124,6 +126,10 @@ def without(plan: list[Op], code: int) -> list[Op]:
         ([*JOIN, *CONTAINER], "root does not belong here"),
         ([*JOIN, HOST[1], CONTAINER[-1]], "namespaces does not belong here"),
         ([*JOIN, ops.mask("/x"), CONTAINER[-1]], "mask does not belong here"),
+        ([*JOIN, *TOOLS[:2], CONTAINER[-1]], "it needs one root, and a pivot into it"),
+        ([*JOIN, *TOOLS[2:], CONTAINER[-1]], "it needs one root, and a pivot into it"),
+        ([*JOIN, TOOLS[0], *TOOLS, CONTAINER[-1]], "it needs one root, and a pivot into it"),
+        ([*JOIN, TOOLS[1], CONTAINER[-1]], "container_mount does not fit its root"),
         ([*JOIN, ops.init(), CONTAINER[-1]], "init does not belong here"),
         ([*JOIN, CONTAINER[-1], *AFTER], "forget does not belong here"),
         ([], "it executes nothing"),

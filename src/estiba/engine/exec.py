@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from estiba.config.settings import Settings
     from estiba.engine.containers import Container
+    from estiba.engine.exec_tools import Tools
+    from estiba.engine.missing_image import ProgressMaker
     from estiba.plan.ops import Op
     from estiba.runtime.options import RunOptions
     from estiba.store.layout import Store
@@ -34,17 +36,20 @@ _NULL, _PIPES, _TERMINAL = 0, 1, 2  # kinds of `streams` (helper/ops.toml)
 _PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def exec_(store: Store, settings: Settings, name: str, options: RunOptions, *, stay: bool = False) -> int:
+def exec_(
+    store: Store, settings: Settings, name: str, options: RunOptions, *, progress: ProgressMaker | None = None, stay: bool = False
+) -> int:
     """Runs `options.command` in a container, with the caller's streams, and exits with its code; or, with `options.detach`, with 0 when it
     was executed.
 
     Without `stay` the helper takes this process's place, and nothing is returned. Of the options these count: command env env_files
-    environ user workdir tty interactive privileged detach detach_keys.
+    environ user workdir tty interactive privileged detach detach_keys with_images. `progress` is for the pull of an image of --with.
 
     Raises NotFound, Conflict (an ambiguous id, a container that does not run). What the helper cannot do is its exit code: 127 for a
     program that is not there, 126 for one that cannot be executed and for every other failure.
     """
-    launch = prepare(settings, containers.find(store, name), options)
+    container = containers.find(store, name)
+    launch = _with_tools(store, settings, container, options, progress) if options.with_images else prepare(settings, container, options)
     return launch.spawn().wait() if stay else launch.exec()
 
 
@@ -53,12 +58,14 @@ def prepare(
     container: Container,
     options: RunOptions,
     *,
+    tools: Tools | None = None,
     status: int | None = None,
     report: int | None = None,
     tell: bool = True,
 ) -> Launch:
-    """What launches the process. `status` and `report` are descriptors for the helper's status and failure (helper/PROTOCOL.md); `tell`
-    makes events of it.
+    """What launches the process, with `tools` laid over the container's files. `status` and `report` are descriptors for the helper's
+    status and failure (helper/PROTOCOL.md); `tell` makes events of it. Raises Conflict when the container does not run, and what
+    `Tools.root` raises.
     """
     _check_enters(container)
     if options.env_files:
@@ -69,11 +76,17 @@ def prepare(
     stored = stored_options.options(container.options, f"{container.folder}/state.json")
     own = container.spec()
     spec = exec_spec(own, options, hard_limits())
+    if tools is not None and not any(entry.startswith("PATH=") for entry in options.env):
+        spec["process"]["env"] = tools.environment(spec["process"]["env"])
     profile = profile_of(stored, stored_profile(container.folder))
     process = process_ops(spec, filter_of(stored, profile, own, parse_platform(container.platform).architecture, os.uname().machine))
-    draft = _Draft(settings, container)
+    draft = Draft()
+    root: list[Op] = []
     try:
-        host = draft.host(own)
+        record, host = _way_in(draft, settings, container, own)
+        if tools is not None:
+            maps, root = tools.root(draft, record, own)
+            host += maps
         for given, operation in ((status, ops.status), (report, ops.report)):
             if given is not None:
                 host.append(operation(draft.slot(os.dup(given))))
@@ -81,7 +94,8 @@ def prepare(
             folder, name = os.path.split(event_log.path_for(container))
             slot = draft.slot(os.open(folder, _PATH))
             host.append(ops.events(slot, name, *event_log.exec_lines(container, options.command)))
-        return Launch(settings, [*draft.slots, *host, *_streams(options), *process], draft.descriptors)
+        console = [ops.console()] if options.tty else []
+        return Launch(settings, [*draft.slots, *host, *_streams(options), *root, *console, *process], draft.descriptors)
     except BaseException:
         for descriptor in draft.descriptors:
             os.close(descriptor)
@@ -110,38 +124,47 @@ def _not_running(container: Container, verb: str = "exec in") -> Conflict:
     return Conflict(f"cannot {verb} container {name}: it is not running", hint=f"start it first: estiba start {name}")
 
 
-class _Draft:
-    """What the helper needs of the host: descriptors, and their slots."""
+class Draft:
+    """What the helper needs of the host: `descriptors`, and the operations `slots` that bind them."""
 
-    def __init__(self, settings: Settings, container: Container) -> None:
-        self._settings = settings
-        self._container = container
+    def __init__(self) -> None:
         self.descriptors: list[int] = []
         self.slots: list[Op] = []
 
-    def slot(self, descriptor: int) -> int:
+    def slot(self, descriptor: int, path: str = "") -> int:
+        """Binds the next slot and returns its number."""
         self.descriptors.append(descriptor)
-        self.slots.append(ops.slot(len(self.slots), descriptor, ""))
+        self.slots.append(ops.slot(len(self.slots), descriptor, path))
         return len(self.slots) - 1
 
-    def host(self, spec: dict[str, Any]) -> list[Op]:
-        """The way in: namespaces and control groups. Raises Conflict when the container ends at this moment."""
-        container = self._container
-        # Held by the helper: the container's mounts live on while a process is on its way into them (containers.mounted).
-        self.slot(containers.mounted(container, shared=True).acquire().descriptor)
-        program = container.pidfd()
-        record = records.read(self._settings, container.id)
-        if program is None or record is None:
-            if program is not None:
-                os.close(program)
-            raise _not_running(container)
-        host = [ops.join(self.slot(program), namespace_flags(spec))]
-        for path in record.cgroups:
-            try:
-                host.append(ops.cgroup(self.slot(os.open(path, _PATH))))
-            except FileNotFoundError:
-                raise _not_running(container) from None
-        return host
+
+def _way_in(draft: Draft, settings: Settings, container: Container, spec: dict[str, Any]) -> tuple[records.Record, list[Op]]:
+    """Namespaces and control groups. Raises Conflict when the container ends at this moment."""
+    # Held by the helper: the container's mounts live on while a process is on its way into them (containers.mounted).
+    draft.slot(containers.mounted(container, shared=True).acquire().descriptor)
+    program = container.pidfd()
+    if program is None:
+        raise _not_running(container)
+    host = [ops.join(draft.slot(program), namespace_flags(spec))]
+    record = records.read(settings, container.id)
+    if record is None:
+        raise _not_running(container)
+    for path in record.cgroups:
+        try:
+            host.append(ops.cgroup(draft.slot(os.open(path, _PATH))))
+        except FileNotFoundError:
+            raise _not_running(container) from None
+    return record, host
+
+
+def _with_tools(
+    store: Store, settings: Settings, container: Container, options: RunOptions, progress: ProgressMaker | None
+) -> Launch:
+    from estiba.engine.exec_tools import Tools
+
+    _check_enters(container)  # before an image is pulled
+    with store.using():
+        return prepare(settings, container, options, tools=Tools(store, settings, options, progress))
 
 
 def _streams(options: RunOptions) -> list[Op]:
@@ -151,4 +174,4 @@ def _streams(options: RunOptions) -> list[Op]:
     streams = [ops.streams(kind, int(options.interactive and not options.detach), rows, columns), ops.client(int(not options.detach), 0)]
     if options.tty and options.detach_keys:
         streams.append(ops.detach_keys(options.detach_keys))
-    return [*streams, *([ops.console()] if options.tty else [])]
+    return streams

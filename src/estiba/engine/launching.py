@@ -85,7 +85,7 @@ class Launching:
 
     def settle(self, reference: str, architecture: str) -> None:
         """Decides what does not need anything to be made: layers, control groups, the filter."""
-        lowers = _lowers(self.store, self.layers, reference, self.spec, self.facts.maps)
+        lowers = lowers_of(self.store, self.layers, reference, self.spec, self.facts.maps)
         resources = self.spec["linux"]["resources"]
         if "devices" in resources or "blockIO" in resources:
             from estiba.engine.devices import complete_limits
@@ -188,7 +188,7 @@ def _check_store(machine: HostFacts, settings: Settings) -> None:
         )
 
 
-def _lowers(store: Store, layers: list[DiffID], reference: str, spec: dict[str, Any], maps: IdMaps) -> list[str]:
+def lowers_of(store: Store, layers: list[DiffID], reference: str, spec: dict[str, Any], maps: IdMaps) -> list[str]:
     """Returns the layers beneath the store's layers folder, topmost first.
 
     Raises CommandNotFound for an image without layers, DataLoss for a layer that is not there, FailedPrecondition for one with files

@@ -255,9 +255,9 @@ def guest_cgroup(number: int, name: str | bytes, limits: Sequence[str | bytes], 
 
 
 def overlay(layers: int, lowers: Sequence[str | bytes], upper: int, volatile: int, flags: int) -> Op:
-    """The root: an overlay of `lowers` (paths beneath the layers slot, topmost first) under `upper/` and `work/` of
-    the upper slot; upper 0xffffffff means a read-only root without an upper. `flags` are MOUNT_ATTR_*. Always
-    userxattr.
+    """The root: an overlay of `lowers` (paths beneath the layers slot, topmost first; after `join` also `/`, the
+    container's root) under `upper/` and `work/` of the upper slot; upper 0xffffffff means a read-only root without
+    an upper. `flags` are MOUNT_ATTR_*. Always userxattr.
     """
     return (32, layers, lowers, upper, volatile, flags)
 
@@ -590,7 +590,9 @@ def container_root(pidfd: int, user: int) -> Op:
 
 
 def container_mount(target: str | bytes) -> Op:
-    """After `container_root`: what the running container has mounted at `target` is seen there."""
+    """After `container_root`, or `join` and `overlay`: what the running container has mounted at `target` is seen
+    there.
+    """
     return (289, target)
 
 

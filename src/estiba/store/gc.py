@@ -80,7 +80,7 @@ def all_layers(store: Store) -> Iterator[DiffID]:
 
 def _sweep_content(store: Store, used: Marked, freed: Freed) -> None:
     for diff_id in all_layers(store):
-        if diff_id not in used.layers:
+        if diff_id not in used.layers and not _is_held(f"{store.layers}/{hex_of(diff_id)}"):
             layers.remove_layer(store, diff_id)
             freed.layers.append(diff_id)
             _remove_lock(store, diff_id)
@@ -107,6 +107,15 @@ def _sweep_ingest(store: Store) -> None:
             continue  # its process has just published or removed it
         except OSError as error:
             raise failure(error, f"sweep {path}") from None
+
+
+def _is_held(path: str) -> bool:
+    """Whether a program sees the layer that no container stands on (`exec --with`)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return not try_flock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_dead(path: str) -> bool:
