@@ -4,10 +4,12 @@ expects is what users of Docker rely on. ENGINE_UNDER_TEST=estiba or =docker cho
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
+import tarfile
 import time
 from typing import TYPE_CHECKING
 
@@ -498,3 +500,63 @@ def test_the_caller_sees_the_first_end(engine: Engine) -> None:
 def test_policies_that_are_none(engine: Engine, words: list[str]) -> None:
     assert engine("run", "-d", *words, IMAGE, "true", status=125).stderr
     assert engine("create", *words, IMAGE, "true", status=None).returncode != 0
+
+
+# --- files -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def changed(engine: Engine) -> str:
+    """A container that has ended, with files of its own."""
+    script = "mkdir -p /new/deep; echo one > /new/deep/file; ln -s file /new/deep/link; rm /etc/motd; echo x >> /etc/hostname.mine; chmod 600 /etc/hostname.mine"
+    engine("run", "--name", "files", IMAGE, "sh", "-c", script)
+    return "files"
+
+
+def test_cp_out_and_in(engine: Engine, changed: str, tmp_path: Path) -> None:
+    engine("cp", f"{changed}:/new/deep", str(tmp_path / "out"))
+    assert (tmp_path / "out/file").read_text() == "one\n"
+    assert os.readlink(tmp_path / "out/link") == "file"
+    engine("cp", f"{changed}:/new/deep/file", str(tmp_path))
+    assert (tmp_path / "file").read_text() == "one\n"
+    (tmp_path / "file").write_text("two\n")
+    engine("cp", str(tmp_path / "file"), f"{changed}:/new")
+    engine("cp", str(tmp_path / "out"), f"{changed}:/new/deep")
+    archive = subprocess.run([*engine.words, "cp", f"{changed}:/new", "-"], env=engine.environment, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        assert sorted(tar.getnames()) == [
+            "new", "new/deep", "new/deep/file", "new/deep/link", "new/deep/out", "new/deep/out/file", "new/deep/out/link", "new/file",
+        ]  # fmt: skip
+        member = tar.extractfile("new/file")
+        assert member is not None
+        assert member.read() == b"two\n"
+    for words in ((f"{changed}:/nope", "."), (str(tmp_path / "nope"), f"{changed}:/"), (str(tmp_path / "file"), f"{changed}:/nope/"), ("missing:/x", ".")):
+        assert engine("cp", *words, status=1).stderr
+
+
+def test_diff_names_what_changed(engine: Engine, changed: str) -> None:
+    lines = ["A /etc/hostname.mine", "A /new", "A /new/deep", "A /new/deep/file", "A /new/deep/link", "C /etc", "D /etc/motd"]
+    assert sorted(engine("diff", changed).stdout.splitlines()) == lines
+
+
+def test_commit_makes_an_image_of_it(engine: Engine, changed: str) -> None:
+    changes = ("-c", 'CMD ["cat", "/new/deep/file"]', "-c", "ENV A=b", "-c", "LABEL made=here", "-c", "WORKDIR /new")
+    assert engine("commit", "-m", "why", "-a", "who", *changes, changed, "local/files:1").stdout.startswith("sha256:")
+    try:
+        form = "{{json .Config.Cmd}} {{.Config.WorkingDir}} {{.Config.Labels.made}} {{.Author}} {{.Comment}}"
+        assert engine("image", "inspect", "-f", form, "local/files:1").stdout.strip() == '["cat","/new/deep/file"] /new here who why'
+        assert engine("run", "--rm", "--network", "none", "local/files:1").stdout == "one\n"
+        script = "echo $A $PWD; test -e /etc/motd || echo gone; stat -c %a /etc/hostname.mine"
+        assert engine("run", "--rm", "--network", "none", "local/files:1", "sh", "-c", script).stdout == "b /new\ngone\n600\n"
+    finally:
+        engine("rmi", "local/files:1")
+
+
+def test_export_is_its_whole_tree(engine: Engine, changed: str, tmp_path: Path) -> None:
+    engine("export", "-o", str(tmp_path / "tar"), changed)
+    with tarfile.open(tmp_path / "tar") as tar:
+        members = {member.name.rstrip("/"): member for member in tar}
+    assert members["new/deep/link"].linkname == "file"
+    assert members["etc/hostname.mine"].mode & 0o777 == 0o600
+    assert "etc/motd" not in members
+    assert {"bin/busybox", "etc/passwd"} <= members.keys()

@@ -49,7 +49,7 @@ def begin(environment: dict[str, str], root: Path, *words: str) -> Popen:
 
 @pytest.mark.soak
 def test_one_of_a_hundred_gets_the_name(engine: Engine, environment: dict[str, str], alpine_store: Path) -> None:
-    creations = [begin(environment, alpine_store, "create", "--name", "wanted", IMAGE, "true") for _ in times(40, 100)]
+    creations = [begin(environment, alpine_store, "create", "--name", "wanted", IMAGE, "true") for _ in times(20, 100)]
     results = [(*process.communicate(timeout=120), process.returncode) for process in creations]
     assert [bool(out) for out, _, _ in results].count(True) == 1
     assert sum(code == 0 for _, _, code in results) == 1

@@ -7,7 +7,7 @@ import os
 from estiba.cli import output
 from estiba.cli.arguments import Command
 from estiba.cli.run import SECTIONS, options_from
-from estiba.errors import InvalidArgument
+from estiba.errors import EstibaError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _OF_RUN = ("detach", "dry-run", "explain", "detach-keys", "sig-proxy")
 def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.create import create_stopped
     from estiba.engine.resolve import resolve
+    from estiba.engine.rm import rm
     from estiba.engine.run import tell, write_cidfile
     from estiba.engine.sweep import sweep
 
@@ -41,7 +42,11 @@ def _run(context: Context, found: Invocation) -> int:
         sweep(store, settings)
         container_id = create_stopped(store, settings, options, stack)
     if options.cidfile:
-        write_cidfile(options.cidfile, container_id)
+        try:
+            write_cidfile(options.cidfile, container_id)
+        except EstibaError:
+            rm(store, settings, container_id)
+            raise
     output.lines([container_id])
     return 0
 

@@ -200,8 +200,7 @@ def read(store: Store, container_id: str) -> Container | None:
 
 def read_json(path: str) -> dict[str, Any]:
     """Reads a JSON object of a container's folder. Raises FileNotFoundError, DataLoss."""
-    with open(path, "rb") as file:
-        data = file.read(_STATE_LIMIT + 1)
+    data = status.read_file(path, _STATE_LIMIT + 1)
     return as_dict(loads(data, what=path, limit=_STATE_LIMIT, raw_bytes=True), path)
 
 

@@ -109,10 +109,10 @@ def read(settings: Settings, container_id: str) -> Record | None:
 def read_below(runtime: str, container_id: str) -> Record | None:
     """As `read`, where the folder of volatile state is all that is known."""
     try:
-        with open(f"{runtime}/live/{container_id}", encoding="utf-8", errors="surrogateescape") as file:
-            lines = [line.rstrip("\n").partition(" ") for line in file]
+        text = status.read_file(f"{runtime}/live/{container_id}").decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
+    lines = [line.partition(" ") for line in text.split("\n") if line]
     values = {key: value for key, _, value in lines}
     record = Record(container_id, values.get("folder", ""))
     record.creator = values.get("creator", "")
