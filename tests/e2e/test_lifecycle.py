@@ -444,6 +444,32 @@ def test_a_paused_container_ends_all_the_same(engine: Engine) -> None:
         engine("rm", "-f", "pp")
 
 
+# --- limits and figures ------------------------------------------------------------------------------------------------------
+
+
+def test_update_and_stats(engine: Engine) -> None:
+    limits = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.CpuShares}} {{.HostConfig.PidsLimit}}"
+    engine("run", "-d", "--name", "uu", "-m", "64m", IMAGE, "sleep", "1000")
+    assert engine.state("uu", "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}") == f"{64 << 20} {128 << 20}"
+    assert engine("update", "-m", "96m", "--memory-swap", "192m", "-c", "256", "--pids-limit", "77", "uu").stdout == "uu\n"
+    assert engine.state("uu", limits) == f"{96 << 20} {192 << 20} 256 77"
+    assert engine("update", "-m", "1g", "uu", status=None).returncode != 0
+    figures = engine("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "uu").stdout
+    assert re.fullmatch(r"uu 1 [0-9.]+[KM]iB / 96MiB\n", figures)
+    engine("restart", "-t", "0", "uu")
+    assert engine.state("uu", limits) == f"{96 << 20} {192 << 20} 256 77"
+    engine("update", "--restart", "always", "uu")
+    assert engine.state("uu", "{{.HostConfig.RestartPolicy.Name}}") == "always"
+    assert "no such container" in engine("update", "-m", "64m", "missing", status=1).stderr.lower()
+    assert engine("update", "uu", status=None).returncode != 0
+
+
+def test_out_of_memory_is_told(engine: Engine) -> None:
+    engine("run", "--name", "eater", "-m", "16m", "--memory-swap", "16m", IMAGE, "tail", "/dev/zero", status=137)
+    assert engine.state("eater", "{{.State.OOMKilled}} {{.State.ExitCode}}") == "true 137"
+    assert "Exited (137)" in engine("ps", "-a").stdout
+
+
 # --- restart policies ------------------------------------------------------------------------------------------------------
 
 

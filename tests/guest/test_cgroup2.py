@@ -72,3 +72,41 @@ def test_limits_hold_and_nothing_is_left(tmp_path: Path, alpine_tar: Path) -> No
     assert cpuset["code"] == 125, "this guest has no cpuset controller: the request must fail"
     assert "cpuset" in cpuset["err"]
     assert left["out"] == ""
+
+
+def test_life_of_a_limited_container(tmp_path: Path, alpine_tar: Path) -> None:
+    inspect = [*ESTIBA, "inspect", "--type", "container", "-f"]
+    group = "cd /sys/fs/cgroup/estiba/*/ && cat memory.max memory.swap.max cpu.max cpu.weight pids.max cgroup.freeze"
+    results = boot(
+        tmp_path,
+        [
+            [*ESTIBA, "import", str(alpine_tar), "image"],
+            [*ESTIBA, "run", "-d", "--name", "box", "--network", "none", "-m", "64m", "image", "sleep", "1000"],
+            [*ESTIBA, "pause", "box"],
+            [*inspect, "{{.State.Status}}", "box"],
+            [*ESTIBA, "unpause", "box"],
+            [*ESTIBA, "update", "-m", "96m", "--memory-swap", "-1", "--cpus", "0.5", "-c", "2", "--pids-limit", "44", "box"],
+            ["sh", "-c", group],
+            [*ESTIBA, "stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}} {{.CPUPerc}}", "box"],
+            [*ESTIBA, "update", "--memory-reservation", "48m", "--cpuset-cpus", "0", "box"],
+            [*ESTIBA, "pause", "box"],
+            [*ESTIBA, "rm", "-f", "box"],
+            [*ESTIBA, "run", "--name", "eater", "--network", "none", "-m", "16m", "image", "tail", "/dev/zero"],
+            [*inspect, "{{.State.OOMKilled}} {{.State.ExitCode}}", "eater"],
+            [*ESTIBA, "run", "--rm", "--network", "none", "--memory-swappiness", "5", "image", "true"],
+            ["find", "/sys/fs/cgroup/estiba", "-mindepth", "1", "-type", "d"],
+        ],
+    )
+    _, ran, paused, state, unpaused, updated, files, figures, refused, again, removed, eater, killed, swappiness, left = results
+    assert [done["code"] for done in (ran, paused, unpaused, updated, again, removed)] == [0] * 6, results
+    assert state["out"] == "paused\n"
+    assert files["out"].split() == [str(96 << 20), *(["max"] if files["err"] == "" else []), "50000", "100000", "1", "44", "0"], files
+    pids, used, _, limit, processor = figures["out"].split()
+    assert (pids, limit) == ("1", "96MiB")
+    assert used.endswith("iB")
+    assert processor.endswith("%")
+    assert refused["code"] != 0
+    assert "cpuset" in refused["err"]
+    assert (eater["code"], killed["out"]) == (137, "true 137\n")
+    assert "version 2" in swappiness["err"]
+    assert left["out"] == ""

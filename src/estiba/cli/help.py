@@ -12,8 +12,8 @@ from estiba.cli.main import GROUPS, VERBS, find, load
 # The overview's headings and what stands under them.
 OVERVIEW = {
     "Run": (
-        "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "ps", "top", "port",
-        "logs", "attach", "events", "container prune", "container systemd",
+        "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "ps", "top",
+        "stats", "update", "port", "logs", "attach", "events", "container prune", "container systemd",
     ),
     "Files of containers": ("cp", "diff", "commit", "export"),
     "Images": ("images", "pull", "push", "tag", "rmi", "history", "inspect", "import", "load", "save", "bundle"),

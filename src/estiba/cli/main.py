@@ -64,6 +64,8 @@ VERBS: dict[str, str | dict[str, str]] = {
     "rename": "rename",
     "pause": "pause",
     "unpause": "unpause",
+    "update": "update",
+    "stats": "stats",
     "ps": "ps",
     "port": "port",
     "events": "events",
@@ -83,6 +85,8 @@ VERBS: dict[str, str | dict[str, str]] = {
         "rename": "rename",
         "pause": "pause",
         "unpause": "unpause",
+        "update": "update",
+        "stats": "stats",
         "port": "port",
         "remove": "rm",
         "ls": "ps",
@@ -132,8 +136,7 @@ VERBS: dict[str, str | dict[str, str]] = {
 
 # Docker's words for what is not here yet: answered by one line, not taken for a typing error.
 _NOT_YET = {
-    "": "build builder buildx compose manifest network plugin search stats update volume",
-    "container": "stats update",
+    "": "build builder buildx compose manifest network plugin search volume",
     "image": "build",
 }
 

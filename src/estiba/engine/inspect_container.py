@@ -10,6 +10,7 @@ from estiba.config.settings import Settings
 from estiba.engine import containers, health, records
 from estiba.engine.containers import Container
 from estiba.engine.df import written
+from estiba.linux.cgroup_usage import oom_kills
 from estiba.oci.digest import DiffID
 from estiba.runtime.parse_limits import UNLIMITED
 from estiba.runtime.spec import INIT, SECCOMP, STOP_SIGNAL, USER
@@ -35,7 +36,7 @@ def inspect_container(store: Store, settings: Settings, name: str, *, size: bool
         "Created": _time(container.created),
         "Path": container.command[0] if container.command else "",
         "Args": container.command[1:],
-        "State": _state(container),
+        "State": _state(container, record.cgroups if record else []),
         "Image": container.image,
         "ResolvConfPath": f"{container.folder}/resolv.conf",
         "HostnamePath": f"{container.folder}/hostname",
@@ -59,14 +60,14 @@ def inspect_container(store: Store, settings: Settings, name: str, *, size: bool
     }
 
 
-def _state(container: Container) -> dict[str, object]:
+def _state(container: Container, groups: list[str]) -> dict[str, object]:
     alive = container.status in ("running", "paused", "restarting")
     return {
         "Status": container.status,
         "Running": alive,
         "Paused": container.status == "paused",
         "Restarting": container.status == "restarting",
-        "OOMKilled": container.oom,
+        "OOMKilled": container.oom or any(map(oom_kills, groups)),
         "Dead": False,
         "Pid": container.pid,
         "ExitCode": 0 if container.pid else container.exit_code or 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_BINARY_SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def human_size(size: int, precision: int = 3) -> str:
@@ -12,6 +13,15 @@ def human_size(size: int, precision: int = 3) -> str:
         value, unit = value / 1000, unit + 1
     text = f"{value:.{precision}g}"
     return (f"{value:.0f}" if "e" in text else text) + _SIZES[unit]
+
+
+def binary_size(size: int) -> str:
+    """Bytes in binary units with four significant digits: 7_804_000 is `7.442MiB`."""
+    value, unit = float(size), 0
+    while value >= 1024 and unit < len(_BINARY_SIZES) - 1:
+        value, unit = value / 1024, unit + 1
+    text = f"{value:.4g}"
+    return (f"{value:.0f}" if "e" in text else text) + _BINARY_SIZES[unit]
 
 
 def human_duration(seconds: float) -> str:

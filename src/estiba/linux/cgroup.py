@@ -232,8 +232,7 @@ def make(group: Group) -> int:
     except OSError as error:
         raise PermissionDenied(f"cannot make cgroup {group.path}: {error.strerror}") from error
     try:
-        if group.controllers or group.others:
-            _enable(group)
+        enable(group)
         for write in group.writes:
             apply(group.path, write)
     except FailedPrecondition:
@@ -264,8 +263,13 @@ def _is_met_without_swap(path: str, file: str) -> bool:
         return True
 
 
-def _enable(group: Group) -> None:
-    """Has the parents hand the controllers of a group of version 2 down to it (cgroup-v2.rst, "Enabling and Disabling")."""
+def enable(group: Group) -> None:
+    """Has the parents hand the controllers of a group of version 2 down to it (cgroup-v2.rst, "Enabling and Disabling").
+
+    Raises FailedPrecondition when they cannot.
+    """
+    if not group.controllers and not group.others:
+        return
     here = _words(f"{group.path}/cgroup.controllers")
     missing = [name for name in group.controllers if name not in here]
     others = [name for name in group.others if name not in here and name not in missing]
