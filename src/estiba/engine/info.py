@@ -7,16 +7,11 @@ import os
 import estiba
 from estiba.config.settings import Settings
 from estiba.engine.containers import list_containers
-from estiba.linux import cgroup, idmap, mountinfo, probes
+from estiba.engine.security import security
+from estiba.linux import cgroup, mountinfo, probes
 from estiba.runtime import capabilities
 from estiba.store import references
 from estiba.store.layout import Store
-
-_KINDS = {
-    "root-range": "always, 65,536 ids that no other container has",
-    "subordinate": "always, this user's subordinate ids",
-    "single": "always, one id: files of other owners appear as root's",
-}
 
 
 def info(store: Store, settings: Settings) -> dict[str, object]:
@@ -53,23 +48,24 @@ def _file_system(path: str) -> str:
 def _limits(settings: Settings) -> dict[str, object]:
     host = cgroup.Host.of(settings, mountinfo.read())
     return {
-        name: host.folders[name] if host.available(name) else f"no: {host.reasons.get(name, 'no hierarchy has it')}"
-        for name in ("memory", "cpu", "pids", "cpuset", "devices")
+        name: host.folders[name] if host.available(name) else f"no: {host.reason(name)}"
+        for name in ("memory", "cpu", "pids", "cpuset", "io", "devices", "freezer")
     }
 
 
 def _security(settings: Settings) -> dict[str, object]:
     """The rows of the security model (docs/dev/security-model.md), as they are on this machine."""
-    host, landlock = cgroup.Host.of(settings, mountinfo.read()), probes.landlock()
+    rows = {what: how if has else f"no: {how}" for _, what, has, how in security(settings)}
+    nested = rows["nested user namespaces off"]
     return {
-        "UserNamespace": _KINDS[idmap.layer_maps(settings).kind],
-        "NestedUserNamespaces": "off",
+        "UserNamespace": rows["user namespace"],
+        "NestedUserNamespaces": nested if nested.startswith("no: ") else "off",
         "Capabilities": list(capabilities.DEFAULT),
-        "NoNewPrivileges": "off, on with --security-opt no-new-privileges",
-        "SystemCallFilter": "yes" if probes.system_call_filter().works else "no: the kernel has no seccomp filters",
-        "MaskedPaths": "yes",
-        "ProcessLimit": "2048" if host.available("pids") else "no: " + host.reasons.get("pids", "no hierarchy has the controller"),
-        "Network": "none, a namespace of its own",
-        "UnpackJail": "user namespace, filter" + (", landlock" if landlock.works else ""),
-        "SecurityModule": "none: estiba brings no AppArmor or SELinux profile",
+        "NoNewPrivileges": rows["no new privileges"],
+        "SystemCallFilter": rows["system-call filter"],
+        "MaskedPaths": rows["masked paths"],
+        "ProcessLimit": rows["limit of processes"],
+        "Network": rows["network"],
+        "UnpackJail": "user namespace, filter" + (", landlock" if probes.landlock().works else ""),
+        "SecurityModule": rows["security module profile"],
     }
