@@ -164,7 +164,7 @@ def options_from(found: Invocation) -> RunOptions:
         elif name in PARSERS:
             for text in value if isinstance(value, list) else [str(value)]:
                 PARSERS[name](options, text)
-    if found.switch("no-healthcheck"):
+    if found.values.get("no-healthcheck"):  # of verbs that have the flag: a disk and a bundle have none
         no_healthcheck(options)
     check(options)
     return options
