@@ -5,7 +5,7 @@ VENV := .venv
 PIP := $(VENV)/bin/pip --disable-pip-version-check --quiet
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md $(shell find src helper -name '_bin' -prune -o -name '__pycache__' -prune -o -type f -not -name '*.o' -print)
 
-.PHONY: help demo test soak bench lint clean
+.PHONY: help demo test soak bench validate lint clean
 
 help:
 	@echo 'make demo            takes images apart into layers, stores each once, runs a container from the stack'
@@ -14,6 +14,7 @@ help:
 	@echo 'make soak            repeats the tests that throw dice as often as they are meant to be'
 	@echo 'make lint            formats, types, layers of imports, generated files, documentation'
 	@echo 'make bench           measures against the container engines of this machine, writes bench/results/'
+	@echo 'make validate        runs the checks of opencontainers/runtime-tools on runc, crun and estiba; needs root and Go'
 	@echo 'make clean           removes what these made'
 	@echo 'PYTHON=python3.12    chooses another interpreter'
 
@@ -36,6 +37,10 @@ bench: $(VENV)/installed-test
 	@tests/setup/packages test bench
 	$(PIP) install '.[bench]'
 	$(VENV)/bin/python -m bench
+
+validate: $(VENV)/installed-test
+	@tests/setup/packages test bench
+	$(VENV)/bin/python tools/validate_runtime.py
 
 # The package is installed as its users install it: built into a wheel, the command `estiba` beside the interpreter.
 $(VENV)/installed: $(SOURCES) | $(VENV)/bin/python

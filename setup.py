@@ -94,10 +94,11 @@ class BuildPrograms(build_py):
 
 
 class BuildLauncher(build_scripts):
-    """Compiles the command `estiba`; setuptools itself knows scripts of text only."""
+    """Compiles the command `estiba`, which is `estiba-runtime` too; setuptools itself knows scripts of text only."""
 
     def run(self) -> None:
         compile_program(compiler(), HELPER / "launcher" / "launcher.c", Path(self.build_dir) / "estiba")
+        shutil.copy2(Path(self.build_dir) / "estiba", Path(self.build_dir) / "estiba-runtime")
 
 
 class PlatformWheel(bdist_wheel):

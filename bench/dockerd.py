@@ -5,6 +5,7 @@ Root only. It touches no other docker on the machine, and what it leaves is remo
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from bench import cgroups
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 START_SECONDS = 60.0
@@ -30,7 +32,9 @@ def available() -> bool:
 class PrivateDockerd:
     """Runs from `with` to its end; `.command(...)` is a docker command line that talks to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtimes: Mapping[str, str] | None = None) -> None:
+        """`runtimes` are names of OCI runtimes and the paths of their programs."""
+        self._config = {"runtimes": {name: {"path": path} for name, path in (runtimes or {}).items()}}
         self.folder = Path(tempfile.mkdtemp(prefix="estiba-dockerd-"))
         self.socket = f"unix://{self.folder}/docker.sock"
         self._cgroup_parent = f"estiba-dockerd-{os.getpid()}"
@@ -44,7 +48,7 @@ class PrivateDockerd:
         return ["docker", "--host", self.socket, *words]
 
     def __enter__(self) -> Self:
-        (self.folder / "daemon.json").write_text("{}")
+        (self.folder / "daemon.json").write_text(json.dumps(self._config))
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [

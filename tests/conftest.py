@@ -28,6 +28,7 @@ pytest_plugins = [
     "tests.support.stores",
     "tests.support.users",
     "tests.support.live",
+    "tests.support.bundles",
 ]
 
 HERE = Path(__file__).parent

@@ -5,6 +5,8 @@
  * -S skips the search for site-packages (half of an interpreter's start); the one folder that holds estiba is handed over instead.
  * -I keeps PYTHON* variables and the current directory out; -X utf8 makes arguments survive any locale.
  *
+ * Called `estiba-runtime` it is `estiba runtime`: engines that want an OCI runtime take the path of one program.
+ *
  * The program finds everything from its own place, PREFIX/bin/estiba (/proc/self/exe, so symbolic links of pipx and uv are followed):
  *
  *     PREFIX/lib{,64}/python3.N/{site,dist}-packages/estiba   venv, pip --user, /usr/local, pyenv: PREFIX/bin/python3.N
@@ -123,6 +125,12 @@ static bool find_program(const char *prefix, const char *name, char program[PATH
     return false;
 }
 
+static bool is_runtime(const char *path) {
+    static const char name[] = "estiba-runtime";
+    const char *slash = strrchr(path, '/');
+    return strcmp(slash != NULL ? slash + 1 : path, name) == 0;
+}
+
 static int run(const char *program, const char *const *leading, size_t count, char **arguments, int number) {
     const char **all = calloc(count + (size_t)number + 1, sizeof *all);
     if (all == NULL) {
@@ -145,8 +153,15 @@ static int run(const char *program, const char *const *leading, size_t count, ch
 int main(int argc, char **argv) {
     char prefix[PATH_MAX], program[PATH_MAX];
     struct installation found = {.site = "", .python = "python3", .minor = -1};
+    static char runtime[] = "runtime";
     int number = argc > 0 ? argc - 1 : 0;
     char **arguments = argv + (argc > 0);
+
+    if (argc > 0 && is_runtime(argv[0])) {
+        argv[0] = runtime;
+        arguments = argv;
+        number = argc;
+    }
 
     if (!find_prefix(prefix)) {
         fputs("estiba: cannot find its own folder: /proc is not mounted\n", stderr);

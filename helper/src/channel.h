@@ -34,6 +34,7 @@ enum message_type {
     MESSAGE_CLIENT = 38,       /* number: a later client's, descriptor: its connection; the keeper holds it for a next monitor */
     MESSAGE_CLIENT_GONE = 39,  /* number */
     MESSAGE_JOINED = 40,       /* number: the pid of the process that was made in the container, descriptor: its pidfd */
+    MESSAGE_ASK = 41,          /* number: a pid; the caller's hooks run until it says MESSAGE_GO (PROTOCOL.md, "Create") */
 };
 
 struct message {

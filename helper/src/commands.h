@@ -6,6 +6,7 @@
 
 int run_main(const struct plan *plan);    /* run.c */
 int attach_main(const struct plan *plan); /* attach.c */
+int create_main(const struct plan *plan); /* create.c */
 
 /* guest.c: PID 1 of a guest. */
 _Noreturn void guest_main(void);

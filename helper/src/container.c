@@ -25,6 +25,7 @@
 
 #include "base.h"
 #include "cgroup.h"
+#include "mounting.h"
 #include "sys.h"
 
 static int keeper_connection = -1;
@@ -33,6 +34,11 @@ static void report_to_keeper(const char *record, size_t size)
 {
     struct message message = {.type = MESSAGE_FAILED};
     channel_send(keeper_connection, &message, record, size, NULL, 0);
+}
+
+void tell_failures_to(int connection)
+{
+    keeper_connection = connection;
 }
 
 static const struct {
@@ -66,6 +72,15 @@ static const struct {
     {OP_NO_NEW_PRIVILEGES, op_no_new_privileges},
     {OP_SECCOMP, op_seccomp},
     {OP_WORKING_DIRECTORY, op_working_directory},
+    {OP_FILE_SYSTEM, op_file_system},
+    {OP_TREE, op_tree},
+    {OP_ATTRIBUTES, op_attributes},
+    {OP_DEVICE, op_device},
+    {OP_PROPAGATION, op_propagation},
+    {OP_MOVE_ROOT, op_move_root},
+    {OP_ASK, op_ask},
+    {OP_HOLD, op_hold},
+    {OP_HOOK, op_hook},
 };
 
 static void carry_out(struct container *self, const struct op *op)
@@ -88,6 +103,7 @@ static void wait_for_keeper(struct container *self)
 
     if (channel_receive(self->keeper, &message, NULL, 0, &clones, 0) < 0)
         _exit(EXIT_LAUNCH); /* the keeper is gone, nobody to tell */
+    self->pid = message.number;
     for (size_t i = 0; i < MAX_SLOTS; i++) {
         if (!self->plan->slots[i].idmap)
             continue;
@@ -141,8 +157,12 @@ static void become_root(struct container *self)
 
 /* A session keyring outlives changes of ids and namespaces, and who has it may read the caller's keys (session-keyring(7)).
  * EPERM comes from a filter that the program inherits too. */
-static void leave_keyring(void)
+static void leave_keyring(const struct plan *plan)
 {
+    const struct op *caller = plan_find(plan, OP_CALLER);
+
+    if (caller != NULL && caller->args.caller.keyring.u == 0)
+        return;
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS && errno != EPERM)
         fail(LAUNCH, "keyring", errno, NULL, "of the session");
 }
@@ -150,10 +170,16 @@ static void leave_keyring(void)
 void part_from_host(struct container *self)
 {
     static const char *const folders[] = {"/tmp", "/run", "/mnt", "/proc"};
+    const struct op *root = plan_find(self->plan, OP_PROPAGATION);
     struct stat status;
 
-    if (sys_mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0)
+    self->shares = root != NULL && (root->args.propagation.flags.q & MS_SHARED) != 0;
+    if (!self->shares && sys_mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0)
         fail(LAUNCH, "namespaces", errno, NULL, "mount propagation of /");
+    /* A mount of its own everywhere: the container's root is put there, and the host must not see it. */
+    self->scratch = self->shares ? "/proc" : NULL;
+    if (self->shares && sys_mount(NULL, self->scratch, NULL, MS_PRIVATE, NULL) != 0)
+        fail(LAUNCH, "namespaces", errno, NULL, "mount propagation of %s", self->scratch);
     self->host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     self->null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
     if (self->null < 0)
@@ -163,6 +189,17 @@ void part_from_host(struct container *self)
             self->scratch = folders[i];
     if (self->scratch == NULL)
         fail(LAUNCH, "namespaces", ENOENT, NULL, "no folder /tmp, /run or /mnt to mount on");
+}
+
+/* The mount namespace is another container's: its root is ours, and nothing in it is changed. */
+static void enter_mounts(struct container *self)
+{
+    let_go_of_host(self);
+    self->joined = true;
+    self->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    self->host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (self->root < 0)
+        fail(LAUNCH, "namespaces", errno, NULL, "the root of the container");
 }
 
 void container_main(struct run *run, int connection)
@@ -189,13 +226,16 @@ void container_main(struct run *run, int connection)
     if (join == NULL && (namespaces_of(run->plan) & CLONE_NEWCGROUP) && unshare(CLONE_NEWCGROUP) != 0)
         fail(LAUNCH, "namespaces", errno, NULL, "of cgroups");
     become_root(&self);
-    leave_keyring();
+    leave_keyring(self.plan);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of ids clears it (prctl(2)) */
     prctl(PR_SET_DUMPABLE, 0);
     umask(0022);
     if (join == NULL) {
         open_slots(&self);
-        part_from_host(&self);
+        if (plan_find(run->plan, OP_CALLER) == NULL || plan_find(run->plan, OP_ROOT) != NULL)
+            part_from_host(&self);
+        else
+            enter_mounts(&self);
     } else if (plan_find(run->plan, OP_OVERLAY) != NULL) {
         part_from_container(&self);
     }

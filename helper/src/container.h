@@ -26,6 +26,9 @@ struct container {
     uint32_t uid, gid;
     bool wants_home;
     const char *home;
+    bool placed;        /* the streams are 0, 1 and 2 already */
+    bool shares;        /* the host's mounts are no slaves: what is mounted in them, the host sees */
+    uint32_t pid;       /* as the creator sees it */
     bool groups_denied; /* setgroups(2) is denied in the user namespace */
     bool joined;        /* the container runs already, and its processes may have changed what they can reach */
     int accounts;       /* the root whose passwd and group count, -1: the same */
@@ -80,8 +83,23 @@ void op_bounding(struct container *self, const struct op *op);
 void op_capabilities(struct container *self, const struct op *op);
 void op_no_new_privileges(struct container *self, const struct op *op);
 void op_seccomp(struct container *self, const struct op *op);
+/* bundle.c */
+void op_file_system(struct container *self, const struct op *op);
+void op_tree(struct container *self, const struct op *op);
+void op_attributes(struct container *self, const struct op *op);
+void op_device(struct container *self, const struct op *op);
+void op_propagation(struct container *self, const struct op *op);
+void op_move_root(struct container *self, const struct op *op);
+/* hold.c */
+void op_ask(struct container *self, const struct op *op);
+void op_hold(struct container *self, const struct op *op);
+void op_hook(struct container *self, const struct op *op);
+/* container.c: who is told of a failure from now on. */
+void tell_failures_to(int connection);
 /* execute.c */
 _Noreturn void op_execute(struct container *self, const struct op *op);
+/* Fails, while somebody hears it, when there is no such program. */
+void check_program(struct container *self);
 /* The streams become 0, 1 and 2; a terminal becomes the controlling one. */
 void place_streams(struct container *self);
 /* machine.c: PID 1 with a machine monitor as its child, which runs the program in a guest. */

@@ -42,6 +42,9 @@ void place_streams(struct container *self)
 {
     int high[3];
 
+    if (self->placed)
+        return;
+    self->placed = true;
     for (int i = 0; i < 3; i++) /* above 2 first: a stream may stand in another's place */
         high[i] = fcntl(self->streams[i], F_DUPFD_CLOEXEC, 3);
     for (int i = 0; i < 3; i++)
@@ -78,6 +81,12 @@ static const char *search_path(char *const *environment)
     return default_path + 5;
 }
 
+/* A bundle's filter may forbid faccessat2(2), which is younger than many; then the real ids, which are the same, are asked for. */
+static bool may_execute(const char *path)
+{
+    return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0 || (errno == EPERM && access(path, X_OK) == 0);
+}
+
 static bool is_program(const char *path, int *error)
 {
     struct stat status;
@@ -87,7 +96,7 @@ static bool is_program(const char *path, int *error)
             *error = EACCES;
         return false;
     }
-    if (S_ISREG(status.st_mode) && faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0)
+    if (S_ISREG(status.st_mode) && may_execute(path))
         return true;
     if (!S_ISDIR(status.st_mode))
         *error = EACCES;
@@ -175,6 +184,27 @@ static _Noreturn void explain(const char *path, int error)
          error == ENOEXEC ? "a script begins with #! and the path of its interpreter" : NULL, "%s", path);
 }
 
+void check_program(struct container *self)
+{
+    const struct op *op = plan_find(self->plan, OP_EXECUTE);
+    char **arguments = list_vector(&op->args.execute.arguments, 0);
+    int error = ENOENT;
+
+    const char *path = find_program(arguments[0], search_path(environment_of(self, op)));
+    if (!is_program(path, &error) && access(path, F_OK) == 0)
+        error = EACCES;
+    if (!is_program(path, &error))
+        fail(error == ENOENT ? NOT_FOUND : CANNOT_EXECUTE, "execute", error, NULL, "%s", path);
+}
+
+/* The caller's descriptors that the program gets stay where they are. */
+static void hand_over_kept(const struct container *self)
+{
+    for (const struct op *op = plan_find(self->plan, OP_KEEP); op != NULL; op = plan_next(self->plan, op, OP_KEEP))
+        if (fcntl(self->plan->slots[op->args.keep.slot.u].fd, F_SETFD, 0) != 0)
+            fail(LAUNCH, "keep", errno, NULL, "a descriptor for the program");
+}
+
 void op_execute(struct container *self, const struct op *op)
 {
     char **arguments = list_vector(&op->args.execute.arguments, 0), **environment = environment_of(self, op);
@@ -194,6 +224,7 @@ void op_execute(struct container *self, const struct op *op)
     trace("execute");
     /* All of them are close-on-exec already; a filter of the caller's own may forbid this second assurance. */
     (void)sys_close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    hand_over_kept(self);
     execve(path, arguments, environment);
     explain(path, errno);
 }

@@ -125,7 +125,7 @@ static void report_failure(const char *record, size_t size)
     finish(run);
 }
 
-static void clone_program(struct run *self, const int connection[2])
+void clone_program(struct run *self, const int connection[2], int cgroup)
 {
     const struct op *user = plan_find(self->plan, OP_USER_NAMESPACE);
     /* The cgroup namespace's root is the cgroup of that moment: it is made when the program has joined its own. */
@@ -135,7 +135,6 @@ static void clone_program(struct run *self, const int connection[2])
         .pidfd = (uint64_t)(uintptr_t)&self->program,
         .exit_signal = SIGCHLD,
     };
-    int cgroup = open_cgroups(self->plan);
 
     if (cgroup >= 0) {
         args.flags |= CLONE_INTO_CGROUP;
@@ -178,10 +177,10 @@ static void adopt_program(struct run *self, int connection)
     self->program = descriptors.fds[0];
 }
 
-static void prepare_program(struct run *self, int connection)
+void prepare_program(struct run *self, int connection)
 {
     static struct descriptors clones;
-    struct message go = {.type = MESSAGE_GO};
+    struct message go = {.type = MESSAGE_GO, .number = (uint32_t)self->pid};
     const struct op *user = plan_find(self->plan, OP_USER_NAMESPACE);
 
     trace("maps");
@@ -229,7 +228,7 @@ static void start_program(struct run *self)
     int connection[2];
 
     channel_pair(connection);
-    clone_program(self, connection);
+    clone_program(self, connection, open_cgroups(self->plan));
     close(connection[1]);
     if (self->joins)
         adopt_program(self, connection[0]);

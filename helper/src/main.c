@@ -21,7 +21,7 @@ static int check_main(const struct plan *plan)
 }
 
 enum { RUN_SIDES = 1 << SIDE_HOST | 1 << SIDE_CONTAINER | 1 << SIDE_AFTER, HOST_SIDE = 1 << SIDE_HOST,
-       FILES_SIDES = 1 << SIDE_HOST | 1 << SIDE_CONTAINER };
+       TWO_SIDES = 1 << SIDE_HOST | 1 << SIDE_CONTAINER };
 
 static const struct command {
     const char *name;
@@ -30,9 +30,10 @@ static const struct command {
     bool sealed; /* whether a container's processes could reach this program's file */
 } commands[] = {
     {"run", run_main, RUN_SIDES, true},          {"check", check_main, RUN_SIDES, false}, {"attach", attach_main, HOST_SIDE, false},
+    {"create", create_main, TWO_SIDES, true},
     {"unpack", unpack_main, HOST_SIDE, false},   {"read", read_main, HOST_SIDE, false},   {"remove", remove_main, HOST_SIDE, false},
     {"image", image_main, HOST_SIDE, false},
-    {"files", files_main, FILES_SIDES, true},    {"files-write", files_write_main, FILES_SIDES, true},
+    {"files", files_main, TWO_SIDES, true},    {"files-write", files_write_main, TWO_SIDES, true},
     {"guard", guard_main, 1 << SIDE_HOST | 1 << SIDE_AFTER, false},
 };
 

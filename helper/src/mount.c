@@ -41,15 +41,20 @@ void fs_fail(const char *step, int fs, const char *path)
     fail(LAUNCH, step, error, NULL, message ? "%s (%s)" : "%s", path, message);
 }
 
-int fs_open(const char *type)
+static int fs_open_of(const char *type, const char *source)
 {
     int fs = sys_fsopen(type, FSOPEN_CLOEXEC);
 
     if (fs < 0)
         fail(LAUNCH, "mount", errno, NULL, "a file system of type %s", type);
-    if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "source", type, 0) != 0)
+    if (sys_fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) != 0)
         fs_fail("mount", fs, type);
     return fs;
+}
+
+int fs_open(const char *type)
+{
+    return fs_open_of(type, type);
 }
 
 /* `key=value` or `key`. */
@@ -111,22 +116,32 @@ static int folder_at(struct container *self, const char *step, const char *path)
     return fd;
 }
 
-void op_mount(struct container *self, const struct op *op)
+int mount_target(struct container *self, const char *type, const char *path)
 {
-    const char *type = op->args.mount.fstype.s.data, *path = op->args.mount.target.s.data;
-    const char *position = NULL, *option;
-    uint32_t index = 0;
-
     if (strcmp(type, "proc") == 0 || strcmp(type, "sysfs") == 0)
         refuse_link(self, path);
-    autoclose target = folder_at(self, "mount", path);
-    autoclose fs = fs_open(type);
+    return folder_at(self, "mount", path);
+}
 
-    while ((option = list_next(&op->args.mount.options, &position, &index)) != NULL)
+int fs_mount(const char *type, const char *source, const char *path, const union value *options, unsigned flags)
+{
+    const char *position = NULL, *option;
+    uint32_t index = 0;
+    autoclose fs = fs_open_of(type, source);
+
+    while ((option = list_next(options, &position, &index)) != NULL)
         set_option(fs, option, path);
     if (sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0)
         fs_fail("mount", fs, path);
-    autoclose mount = sys_fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)op->args.mount.flags.q);
+    return sys_fsmount(fs, FSMOUNT_CLOEXEC, flags);
+}
+
+void op_mount(struct container *self, const struct op *op)
+{
+    const char *type = op->args.mount.fstype.s.data, *path = op->args.mount.target.s.data;
+
+    autoclose target = mount_target(self, type, path);
+    autoclose mount = fs_mount(type, type, path, &op->args.mount.options, (unsigned)op->args.mount.flags.q);
     attach("mount", mount, target, path);
     if (strcmp(type, "proc") == 0)
         self->proc = keep_fd(&mount);
@@ -195,14 +210,17 @@ void op_host_bind(struct container *self, const struct op *op)
 void op_root(struct container *self, const struct op *op)
 {
     uint32_t number = op->args.root.slot.u;
-    autoclose scratch = open(self->scratch, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    /* Hooks of a bundle find their programs anywhere on the host: its root is mounted over itself and hides nothing else. */
+    bool over_itself = plan_find(self->plan, OP_CALLER) != NULL && !self->shares;
+    autoclose scratch = over_itself ? fcntl(self->trees[number], F_DUPFD_CLOEXEC, 3)
+                                    : open(self->scratch, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     if (scratch < 0)
         fail(LAUNCH, "root", errno, NULL, "%s", self->scratch);
     self->root = slot_mount(self, number, true);
     if (self->root < 0)
         fail(LAUNCH, "root", errno, NULL, "%s", self->plan->slots[number].path);
-    set_attributes(self->root, op->args.root.flags.q, 0, true, "/");
+    set_attributes(self->root, op->args.root.flags.q, self->shares ? MS_PRIVATE : 0, true, "/");
     attach("root", self->root, scratch, self->plan->slots[number].path);
 }
 
@@ -271,13 +289,17 @@ void op_readonly(struct container *self, const struct op *op)
  * A descriptor of a folder of the host leads out of the container until execve(2) has closed it: the program that the image names
  * may be /proc/self/fd/5/../../bin/sh (CVE-2024-21626). Before the filter, which may forbid close_range(2).
  */
-static void let_go_of_host(struct container *self)
+void let_go_of_host(struct container *self)
 {
     const struct op *machine = plan_find(self->plan, OP_MACHINE);
-    int kept[] = {self->keeper, self->root, self->accounts, self->proc, self->devpts, self->null, self->streams[0], self->streams[1],
-                  self->streams[2], trace_descriptor(), machine ? slot_descriptor(self->plan, machine->args.machine.park.u) : -1};
+    int kept[12 + MAX_SLOTS] = {self->keeper, self->root, self->accounts, self->proc, self->devpts, self->null, self->streams[0],
+                                self->streams[1], self->streams[2], trace_descriptor(), self->run->listener,
+                                machine ? slot_descriptor(self->plan, machine->args.machine.park.u) : -1};
+    size_t count = 12;
 
-    if (close_all_but(kept, ARRAY_SIZE(kept)) != 0)
+    for (const struct op *op = plan_find(self->plan, OP_KEEP); op != NULL && count < ARRAY_SIZE(kept); op = plan_next(self->plan, op, OP_KEEP))
+        kept[count++] = self->plan->slots[op->args.keep.slot.u].fd;
+    if (close_all_but(kept, count) != 0)
         fail(LAUNCH, "pivot", errno, NULL, "descriptors of the host");
     self->host_proc = self->mask = -1;
     memset(self->trees, -1, sizeof self->trees);

@@ -26,6 +26,10 @@ enum {
     OP_CONNECT = 14,
     OP_DETACH_KEYS = 15,
     OP_JOIN = 17,
+    OP_CALLER = 21,
+    OP_KEEP = 22,
+    OP_JOIN_NAMESPACE = 23,
+    OP_TIME_OFFSETS = 24,
     OP_GUEST_DIRECTORY = 25,
     OP_GUEST_MOUNT = 26,
     OP_GUEST_FILE = 27,
@@ -95,6 +99,15 @@ enum {
     OP_FILES_XATTR = 297,
     OP_FILES_CLOSE = 298,
     OP_GUARD = 299,
+    OP_HOLD = 320,
+    OP_ASK = 321,
+    OP_HOOK = 322,
+    OP_FILE_SYSTEM = 323,
+    OP_TREE = 324,
+    OP_ATTRIBUTES = 325,
+    OP_DEVICE = 326,
+    OP_PROPAGATION = 327,
+    OP_MOVE_ROOT = 329,
     OP_EVENTS = 330,
 };
 
@@ -124,6 +137,10 @@ union arguments {
     struct { union value slot, name; } connect;
     struct { union value keys; } detach_keys;
     struct { union value pidfd, flags; } join;
+    struct { union value slot, keyring; } caller;
+    struct { union value slot; } keep;
+    struct { union value slot, kind; } join_namespace;
+    struct { union value text; } time_offsets;
     struct { union value path, mode; } guest_directory;
     struct { union value fstype, source, target, flags, options, offset; } guest_mount;
     struct { union value path, mode, content; } guest_file;
@@ -186,6 +203,12 @@ union arguments {
     struct { union value name, value; } files_xattr;
     struct { union value mode, mtime, nanoseconds; } files_close;
     struct { union value slot, text; } guard;
+    struct { union value path, arguments, environment, seconds, head, tail; } hook;
+    struct { union value fstype, source, target, flags, copy, options; } file_system;
+    struct { union value slot, target, recursive; } tree;
+    struct { union value target, set, clear, propagation, recursive; } attributes;
+    struct { union value path, mode, major, minor, uid, gid; } device;
+    struct { union value flags; } propagation;
     struct { union value slot, name, start, oom, die, destroy; } events;
 };
 
@@ -209,6 +232,10 @@ static const struct schema schemas[] = {
     {14, SIDE_HOST, "connect", "us"},
     {15, SIDE_HOST, "detach_keys", "b"},
     {17, SIDE_HOST, "join", "uq"},
+    {21, SIDE_HOST, "caller", "uu"},
+    {22, SIDE_HOST, "keep", "u"},
+    {23, SIDE_HOST, "join_namespace", "uq"},
+    {24, SIDE_HOST, "time_offsets", "s"},
     {25, SIDE_GUEST, "guest_directory", "su"},
     {26, SIDE_GUEST, "guest_mount", "sssqsq"},
     {27, SIDE_GUEST, "guest_file", "sub"},
@@ -278,6 +305,15 @@ static const struct schema schemas[] = {
     {297, SIDE_FILES, "files_xattr", "sb"},
     {298, SIDE_FILES, "files_close", "uqu"},
     {299, SIDE_HOST, "guard", "us"},
+    {320, SIDE_CONTAINER, "hold", ""},
+    {321, SIDE_CONTAINER, "ask", ""},
+    {322, SIDE_CONTAINER, "hook", "sllubb"},
+    {323, SIDE_CONTAINER, "file_system", "sssqul"},
+    {324, SIDE_CONTAINER, "tree", "usu"},
+    {325, SIDE_CONTAINER, "attributes", "sqqqu"},
+    {326, SIDE_CONTAINER, "device", "suuuuu"},
+    {327, SIDE_CONTAINER, "propagation", "q"},
+    {329, SIDE_CONTAINER, "move_root", ""},
     {330, SIDE_HOST, "events", "usssss"},
 };
 #endif

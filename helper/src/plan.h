@@ -45,6 +45,7 @@ size_t plan_decode_op(const char *data, size_t size, struct op *op, const char *
 /* Checks that a plan for `run` makes sense as a whole (plan_check.c); fails with a reason. */
 void plan_check_run(const struct plan *plan);
 void plan_check_attach(const struct plan *plan);
+void plan_check_create(const struct plan *plan);
 
 /* The descriptor of a slot, -1 for NO_SLOT. */
 int slot_descriptor(const struct plan *plan, uint32_t number);

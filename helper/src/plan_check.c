@@ -12,6 +12,7 @@ static const uint16_t once[] = {
     OP_USER_NAMESPACE, OP_NAMESPACES, OP_STREAMS, OP_CLIENT, OP_LOG,  OP_STATUS,       OP_REPORT,  OP_TRACE, OP_STOP_SIGNAL,
     OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE, OP_CONNECT, OP_DETACH_KEYS,
     OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_BINFMT, OP_EVENTS, OP_JOIN,
+    OP_CALLER, OP_TIME_OFFSETS, OP_HOLD, OP_ASK, OP_PROPAGATION, OP_MOVE_ROOT,
 };
 
 static _Noreturn void refuse(const struct op *op, const char *reason)
@@ -47,6 +48,9 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_CONTAINER_ROOT:
     case OP_JOIN:
     case OP_GUARD:
+    case OP_CALLER:
+    case OP_JOIN_NAMESPACE:
+    case OP_KEEP:
         check_slot(plan, op, args->all[0].u, false);
         break;
     case OP_LOG:
@@ -80,6 +84,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_VOLUME:
     case OP_UPPER_TREE:
     case OP_BINFMT:
+    case OP_TREE:
         check_slot(plan, op, args->all[0].u, true);
         break;
     default:
@@ -104,7 +109,7 @@ static void check_values(const struct plan *plan, const struct op *op)
             refuse(op, "has a flag that is not a namespace's");
         break;
     case OP_STREAMS:
-        if (args->streams.kind.u > 2 || args->streams.stdin_.u > 2)
+        if (args->streams.kind.u > (plan_find(plan, OP_CALLER) ? 3 : 2) || args->streams.stdin_.u > 2)
             refuse(op, "has an unknown kind");
         break;
     case OP_LOG:
@@ -139,7 +144,7 @@ static void check_values(const struct plan *plan, const struct op *op)
 static bool is_of_the_root(const struct op *op)
 {
     return (op->schema->code >= OP_OVERLAY && op->schema->code <= OP_READONLY) || op_is(op, OP_READONLY_ROOT) || op_is(op, OP_VOLUME) ||
-           op_is(op, OP_BINFMT);
+           op_is(op, OP_BINFMT) || (op->schema->code >= OP_FILE_SYSTEM && op->schema->code <= OP_DEVICE);
 }
 
 static void check_all(const struct plan *plan)
@@ -230,7 +235,9 @@ static void check_joins(const struct plan *plan)
 /* Of a new container: namespaces, and one root that is made and entered. */
 static void check_makes(const struct plan *plan)
 {
-    static const uint16_t others[] = {OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD};
+    static const uint16_t others[] = {OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD, OP_CALLER, OP_JOIN_NAMESPACE,
+                                      OP_TIME_OFFSETS, OP_HOLD, OP_ASK, OP_HOOK, OP_FILE_SYSTEM, OP_TREE, OP_ATTRIBUTES, OP_DEVICE,
+                                      OP_PROPAGATION, OP_KEEP, OP_MOVE_ROOT};
     const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *pivot = plan_find(plan, OP_PIVOT);
     const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
 
@@ -265,4 +272,37 @@ void plan_check_run(const struct plan *plan)
         check_joins(plan);
     else
         check_makes(plan);
+}
+
+/* Either a container with a root of its own, which it enters once, or one more process of a container that runs. */
+void plan_check_create(const struct plan *plan)
+{
+    static const uint16_t others[] = {OP_CLIENT, OP_LOG, OP_STATUS, OP_REPORT, OP_CONNECT, OP_OVERLAY, OP_VOLUME, OP_INIT, OP_MACHINE,
+                                      OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD, OP_BINFMT, OP_EVENTS,
+                                      OP_JOIN};
+    const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE), *root = plan_find(plan, OP_ROOT);
+    const struct op *pivot = plan_find(plan, OP_MOVE_ROOT) ? plan_find(plan, OP_MOVE_ROOT) : plan_find(plan, OP_PIVOT);
+    bool makes = namespaces != NULL && (namespaces->args.namespaces.flags.q & CLONE_NEWNS) != 0;
+    bool joins = false; /* a mount namespace, in which there may be a root to enter */
+
+    for (const struct op *op = plan_find(plan, OP_JOIN_NAMESPACE); op != NULL; op = plan_next(plan, op, OP_JOIN_NAMESPACE))
+        joins = joins || op->args.join_namespace.kind.q == CLONE_NEWNS;
+
+    check_all(plan);
+    for (uint32_t i = 0; i < plan->count; i++) {
+        const struct op *op = &plan->ops[i];
+        if (is_one_of(op, others, ARRAY_SIZE(others)))
+            refuse(op, "does not belong here");
+        if (is_of_the_root(op) && !(root == NULL && op_is(op, OP_CONSOLE)) && (root == NULL || op < root || op > pivot))
+            refuse(op, "does not stand between root and pivot");
+    }
+    if (plan_find(plan, OP_CALLER) == NULL || namespaces == NULL || execute == NULL)
+        fail(LAUNCH, "plan", 0, NULL, "it has no caller, no namespaces or no program");
+    if (execute + 1 < plan->ops + plan->count)
+        refuse(execute, "is not the last operation");
+    if ((root != NULL) != (pivot != NULL) || (makes && root == NULL) || (root != NULL && !makes && !joins) ||
+        (root != NULL && plan_next(plan, root, OP_ROOT)))
+        fail(LAUNCH, "plan", 0, NULL, "a mount namespace that is not the caller's needs one root and a pivot into it");
+    if ((plan_find(plan, OP_HOLD) == NULL) != (plan_find(plan, OP_LISTEN) == NULL))
+        fail(LAUNCH, "plan", 0, NULL, "hold and listen belong together");
 }

@@ -90,7 +90,7 @@ void run_read(struct run *run, const struct plan *plan)
     }
 }
 
-static void start_listening(struct run *run)
+void run_listen(struct run *run)
 {
     const struct op *op = plan_find(run->plan, OP_LISTEN);
 
@@ -175,7 +175,7 @@ int run_main(const struct plan *plan)
         set_failure_sink(write_report);
     prctl(PR_SET_DUMPABLE, 0);
     lock_status(&run);
-    start_listening(&run);
+    run_listen(&run);
     take_size(&run);
     run.shared = share();
     channel_pair(connection);

@@ -14,7 +14,7 @@
 #include "log.h"
 #include "plan.h"
 
-enum stream_kind { STREAMS_NULL = 0, STREAMS_PIPES = 1, STREAMS_TERMINAL = 2 };
+enum stream_kind { STREAMS_NULL = 0, STREAMS_PIPES = 1, STREAMS_TERMINAL = 2, STREAMS_INHERITED = 3 };
 
 /* What the program's standard input is (`streams` of the plan). */
 enum input_kind { INPUT_NONE = 0, INPUT_ONCE = 1, INPUT_OPEN = 2 };
@@ -92,6 +92,12 @@ int client_main(struct run *run, int connection);
 _Noreturn void monitor_main(struct run *run, bool resumed);
 /* keeper.c */
 _Noreturn void keeper_main(struct run *run);
+/* keeper.c: clones the first process, which has the connection's second end, with what open_cgroups() returned; then makes what it
+ * waits for. */
+void clone_program(struct run *run, const int connection[2], int cgroup);
+void prepare_program(struct run *run, int connection);
+/* run.c: binds the socket of `listen`, if there is one. */
+void run_listen(struct run *run);
 /* container.c: the container's first process; `connection` leads to the keeper. */
 _Noreturn void container_main(struct run *run, int connection);
 

@@ -40,7 +40,8 @@ void open_slots(struct container *self)
         if (op_is(op, OP_OVERLAY)) {
             open_slot(self, op->args.overlay.layers.u);
             open_slot(self, op->args.overlay.upper.u);
-        } else if (op_is(op, OP_ROOT) || op_is(op, OP_BIND) || op_is(op, OP_VOLUME) || op_is(op, OP_UPPER_TREE) || op_is(op, OP_BINFMT)) {
+        } else if (op_is(op, OP_ROOT) || op_is(op, OP_BIND) || op_is(op, OP_VOLUME) || op_is(op, OP_UPPER_TREE) || op_is(op, OP_BINFMT) ||
+                   op_is(op, OP_TREE)) {
             open_slot(self, op->args.all[0].u);
         }
     }

@@ -47,6 +47,11 @@ void make_streams(struct container *self)
         self->streams[i] = self->null;
     if (self->run->kind == STREAMS_TERMINAL)
         return;
+    if (self->run->kind == STREAMS_INHERITED) {
+        for (int i = 0; i < 3; i++)
+            self->streams[i] = i;
+        return;
+    }
     if (self->run->kind == STREAMS_NULL) {
         send_outer_ends(self, outer, 0);
         return;

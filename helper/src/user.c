@@ -170,16 +170,33 @@ static void look_up(struct container *self, const struct op *op, struct identity
 
 static const char range_hint[] = "the id is outside the range that the container has";
 
+static bool is_null(int fd)
+{
+    struct stat status, null;
+
+    return fstat(fd, &status) == 0 && stat("/dev/null", &null) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == null.st_rdev;
+}
+
+/* /dev/stdout of another user's program; a device of the host keeps its owner. Streams of the caller may be on a file system that
+ * lets nobody change it. */
+static void own_streams(const struct container *self, uint32_t uid)
+{
+    bool inherited = self->run->kind == STREAMS_INHERITED;
+
+    for (int i = 0; i < 3; i++)
+        if (self->streams[i] != self->null && !(inherited && is_null(self->streams[i])) &&
+            fchown(self->streams[i], uid, (gid_t)-1) != 0 && !inherited)
+            fail(LAUNCH, "user", errno, errno == EINVAL ? range_hint : NULL, "%u cannot own the streams", uid);
+}
+
 static void become(struct container *self, const struct identity *who)
 {
     const struct op *asked = plan_find(self->plan, OP_CAPABILITIES);
 
-    /* Ambient capabilities of a user that is not root must still be permitted after the change (capabilities(7)). */
-    if (asked != NULL && asked->args.capabilities.ambient.q != 0 && prctl(PR_SET_KEEPCAPS, 1) != 0)
+    /* Ambient and inheritable capabilities of a user that is not root must still be permitted after the change (capabilities(7)). */
+    if (asked != NULL && (asked->args.capabilities.ambient.q | asked->args.capabilities.inheritable.q) != 0 && prctl(PR_SET_KEEPCAPS, 1) != 0)
         fail(LAUNCH, "user", errno, NULL, "the capabilities cannot be kept");
-    for (int i = 0; i < 3; i++) /* /dev/stdout of another user's program; a device of the host keeps its owner */
-        if (self->streams[i] != self->null && fchown(self->streams[i], who->uid, (gid_t)-1) != 0)
-            fail(LAUNCH, "user", errno, errno == EINVAL ? range_hint : NULL, "%u cannot own the streams", who->uid);
+    own_streams(self, who->uid);
     if (!self->groups_denied && setgroups(who->count, who->groups) != 0)
         fail(LAUNCH, "user", errno, NULL, "supplementary groups");
     if (setresgid(who->gid, who->gid, who->gid) != 0)

@@ -189,6 +189,18 @@ void op_volume(struct container *self, const struct op *op)
         fail(LAUNCH, "volume", errno, NULL, "%s", volume);
 }
 
+void fill_folder(int from, int to, const char *path)
+{
+    struct stat status;
+    autoclose folder = openat(to, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    volume = path;
+    if (folder < 0 || fstat(from, &status) != 0)
+        fail(LAUNCH, "volume", errno, NULL, "%s", path);
+    copy_folder(from, folder, 0);
+    copy_status(from, folder, &status, ".");
+}
+
 void op_readonly_root(struct container *self, const struct op *op)
 {
     struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};

@@ -21,6 +21,23 @@ OVERVIEW = {
     "Registries": ("login", "logout"),
     "Store": ("system df", "system check", "system prune"),
     "Machines": ("image to-disk", "kernel import", "kernel build", "kernel ls", "kernel rm"),
+    "Bundles": (
+        "runtime create",
+        "runtime start",
+        "runtime run",
+        "runtime state",
+        "runtime kill",
+        "runtime delete",
+        "runtime list",
+        "runtime exec",
+        "runtime ps",
+        "runtime events",
+        "runtime pause",
+        "runtime resume",
+        "runtime update",
+        "runtime features",
+        "runtime version",
+    ),
     "This machine": ("doctor", "info", "compare", "version", "completion"),
 }
 _MOST_USED = ("run", "images", "pull", "rmi")

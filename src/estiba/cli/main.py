@@ -131,6 +131,23 @@ VERBS: dict[str, str | dict[str, str]] = {
         "remove": "kernel_rm",
     },
     "system": {"df": "df", "events": "events", "check": "check", "info": "info", "prune": "system_prune"},
+    "runtime": {
+        "create": "runtime_create",
+        "start": "runtime_start",
+        "run": "runtime_run",
+        "state": "runtime_state",
+        "kill": "runtime_kill",
+        "delete": "runtime_delete",
+        "list": "runtime_list",
+        "exec": "runtime_exec",
+        "ps": "runtime_ps",
+        "events": "runtime_events",
+        "pause": "runtime_pause",
+        "resume": "runtime_resume",
+        "update": "runtime_update",
+        "features": "runtime_features",
+        "version": "runtime_version",
+    },
     "__complete": "complete",
 }
 
@@ -144,6 +161,7 @@ GROUPS = {
     "container": "Manage containers",
     "image": "Manage images",
     "kernel": "Manage the kernels of machines",
+    "runtime": "Run bundles of other engines (an OCI runtime)",
     "system": "Manage the store and this machine",
 }
 
@@ -190,6 +208,10 @@ def find(words: Sequence[str]) -> tuple[Command | str, list[str]]:
     """
     table: Mapping[str, str | dict[str, str]] = VERBS
     path = ""
+    if words[:1] == ["runtime"]:
+        from estiba.cli.runtime import verb_first
+
+        words = verb_first(words)
     for at, word in enumerate(words):
         entry = table.get(word)
         if entry is None:

@@ -31,6 +31,10 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     14: ("connect", "host", "us", ("slot", "name")),
     15: ("detach_keys", "host", "b", ("keys",)),
     17: ("join", "host", "uq", ("pidfd", "flags")),
+    21: ("caller", "host", "uu", ("slot", "keyring")),
+    22: ("keep", "host", "u", ("slot",)),
+    23: ("join_namespace", "host", "uq", ("slot", "kind")),
+    24: ("time_offsets", "host", "s", ("text",)),
     25: ("guest_directory", "guest", "su", ("path", "mode")),
     26: ("guest_mount", "guest", "sssqsq", ("fstype", "source", "target", "flags", "options", "offset")),
     27: ("guest_file", "guest", "sub", ("path", "mode", "content")),
@@ -103,6 +107,15 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     297: ("files_xattr", "files", "sb", ("name", "value")),
     298: ("files_close", "files", "uqu", ("mode", "mtime", "nanoseconds")),
     299: ("guard", "host", "us", ("slot", "text")),
+    320: ("hold", "container", "", ()),
+    321: ("ask", "container", "", ()),
+    322: ("hook", "container", "sllubb", ("path", "arguments", "environment", "seconds", "head", "tail")),
+    323: ("file_system", "container", "sssqul", ("fstype", "source", "target", "flags", "copy", "options")),
+    324: ("tree", "container", "usu", ("slot", "target", "recursive")),
+    325: ("attributes", "container", "sqqqu", ("target", "set", "clear", "propagation", "recursive")),
+    326: ("device", "container", "suuuuu", ("path", "mode", "major", "minor", "uid", "gid")),
+    327: ("propagation", "container", "q", ("flags",)),
+    329: ("move_root", "container", "", ()),
     330: ("events", "host", "usssss", ("slot", "name", "start", "oom", "die", "destroy")),
 }
 
@@ -215,6 +228,30 @@ def join(pidfd: int, flags: int) -> Op:
     that makes a root.
     """
     return (17, pidfd, flags)
+
+
+def caller(slot: int, keyring: int) -> Op:
+    """Only of `create`: the slot is a connection with who called (PROTOCOL.md, "Create"). keyring 1: the program gets
+    a session keyring of its own.
+    """
+    return (21, slot, keyring)
+
+
+def keep(slot: int) -> Op:
+    """Only of `create`: the program gets the slot's descriptor under the number that it has now."""
+    return (22, slot)
+
+
+def join_namespace(slot: int, kind: int) -> Op:
+    """Only of `create`: the container's first process is made in the namespace whose file the slot is; `kind` is its
+    CLONE_NEW* flag (setns(2)).
+    """
+    return (23, slot, kind)
+
+
+def time_offsets(text: str | bytes) -> Op:
+    """Only of `create`: a new time namespace with these lines in /proc/self/timens_offsets (time_namespaces(7))."""
+    return (24, text)
 
 
 def guest_directory(path: str | bytes, mode: int) -> Op:
@@ -670,6 +707,73 @@ def guard(slot: int, text: str | bytes) -> Op:
     `forget` is carried out.
     """
     return (299, slot, text)
+
+
+def hold() -> Op:
+    """The container is made: the creator ends, and the first process waits for `go` on the socket of `listen`. A
+    connection that ends without it ends the container.
+    """
+    return (320,)
+
+
+def ask() -> Op:
+    """Tells the caller that the mounts are made, and waits until it says `go`: its hooks run meanwhile."""
+    return (321,)
+
+
+def hook(
+    path: str | bytes,
+    arguments: Sequence[str | bytes],
+    environment: Sequence[str | bytes],
+    seconds: int,
+    head: bytes,
+    tail: bytes,
+) -> Op:
+    """Runs a hook of the bundle as a child and waits for it, at most `seconds` where that is not 0; it must end with
+    0. Its standard input is `head`, the container's pid in decimal, `tail`.
+    """
+    return (322, path, arguments, environment, seconds, head, tail)
+
+
+def file_system(
+    fstype: str | bytes,
+    source: str | bytes,
+    target: str | bytes,
+    flags: int,
+    copy: int,
+    options: Sequence[str | bytes],
+) -> Op:
+    """As `mount`, with a source. copy 1: it is first filled with what the root has at `target`, as `volume` is."""
+    return (323, fstype, source, target, flags, copy, options)
+
+
+def tree(slot: int, target: str | bytes, recursive: int) -> Op:
+    """As `bind`, without attributes; some files of the container's /proc may be the target."""
+    return (324, slot, target, recursive)
+
+
+def attributes(target: str | bytes, set: int, clear: int, propagation: int, recursive: int) -> Op:
+    """Of what is mounted at `target`: MOUNT_ATTR_* to set and to clear, MS_* of propagation or 0, with what is mounted
+    below it or without (mount_setattr(2)).
+    """
+    return (325, target, set, clear, propagation, recursive)
+
+
+def device(path: str | bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> Op:
+    """Makes a device node or a named pipe; `mode` has the type too (mknod(2)). One that is there already is left."""
+    return (326, path, mode, major, minor, uid, gid)
+
+
+def propagation(flags: int) -> Op:
+    """After the pivot: MS_* of the root's propagation. With MS_SHARED the host's mounts do not become slaves before."""
+    return (327, flags)
+
+
+def move_root() -> Op:
+    """In the place of `pivot`, where pivot_root(2) cannot be (a ramfs): the root is moved over the host's, which stays
+    below.
+    """
+    return (329,)
 
 
 def events(slot: int, name: str | bytes, start: str | bytes, oom: str | bytes, die: str | bytes, destroy: str | bytes) -> Op:

@@ -58,6 +58,9 @@ _SIMPLE_ACTIONS = {
     "SCMP_ACT_KILL_PROCESS": KILL_PROCESS,
     "SCMP_ACT_TRAP": 0x00030000,
 }
+ACTIONS = ("SCMP_ACT_ERRNO", *_SIMPLE_ACTIONS)
+OPERATORS = tuple(_OPERATORS)
+ARCHITECTURES = tuple(_ARCHITECTURES)
 _WHAT = "the seccomp profile"
 
 
@@ -126,7 +129,7 @@ def _action(section: dict[str, object], key: str, number: int, what: str) -> int
     if word == "SCMP_ACT_ERRNO":
         return errno(number)
     if word not in _SIMPLE_ACTIONS:
-        raise InvalidArgument(f"cannot use {what}: {key} {word!r} is not offered", hint=nearest(word, ("SCMP_ACT_ERRNO", *_SIMPLE_ACTIONS)))
+        raise InvalidArgument(f"cannot use {what}: {key} {word!r} is not offered", hint=nearest(word, ACTIONS))
     return _SIMPLE_ACTIONS[word]
 
 
@@ -134,7 +137,7 @@ def _condition(value: object, what: str) -> Condition:
     argument = as_dict(value, what)
     word = get_str(argument, "op", what)
     if word not in _OPERATORS:
-        raise InvalidArgument(f"cannot use {what}: operator {word!r} does not exist", hint=nearest(word, tuple(_OPERATORS)))
+        raise InvalidArgument(f"cannot use {what}: operator {word!r} does not exist", hint=nearest(word, OPERATORS))
     index = get_int(argument, "index", what, maximum=5)
     largest = (1 << 64) - 1
     first, second = (get_int(argument, key, what, 0, maximum=largest) for key in ("value", "valueTwo"))
