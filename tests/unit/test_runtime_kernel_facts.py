@@ -220,7 +220,7 @@ def test_group_that_goes_while_it_is_thawed(number: int, passes: bool, monkeypat
     def fail(*words: object, **rest: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("builtins.open", fail)
+    monkeypatch.setattr("estiba.linux.freezer.write_file", fail)
     if passes:
         freezer.thaw()
     else:
