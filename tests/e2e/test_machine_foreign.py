@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from estiba.plan.helper import helper_path
 from tests.support.images import IMAGES
 from tests.support.plans import SOURCES
 
@@ -41,7 +42,8 @@ def arm64_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arm64(estiba: Command) -> Command:
     if not ALPINE.exists():
         pytest.skip("needs the aarch64 Alpine of ../shared/images")
-    subprocess.run(["make", "-s", "-C", str(SOURCES), "foreign"], check=True)
+    # Into the installed package: it was built before its tests' packages, the compiler among them, were installed.
+    subprocess.run(["make", "-s", "-C", str(SOURCES), "foreign", f"PROGRAM={helper_path()}"], check=True)
     estiba("import", "--platform", "linux/arm64", str(ALPINE), "alpine")
     return estiba
 

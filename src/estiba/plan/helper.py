@@ -49,7 +49,7 @@ def guest_helper_path(settings: HelperSettings, architecture: str, host: str) ->
     if not os.access(path, os.R_OK):
         raise FailedPrecondition(
             f"cannot run a guest of {architecture}: {path} is not there",
-            hint="in a checkout, build it with: make -C helper foreign (package gcc-aarch64-linux-gnu)",
+            hint="as root: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross; then install estiba again, which builds it",
         )
     return path
 
