@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from estiba.linux.freezer import Freezer
-from tests.support.containers import IMAGE, groups
+from tests.support.containers import IMAGE, VERSION1, groups
 from tests.support.plans import until
 
 if TYPE_CHECKING:
     from tests.support.live import Live
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user has no freezer where no group is delegated to him")
-
-#: Runs a command where version 2 is not mounted, as on a host of version 1 alone.
-VERSION1 = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2 2>/dev/null; exec "$@"', "sh"]
-
 
 def state(live: Live, name: str = "box") -> str:
     return live("inspect", "--type", "container", "-f", "{{.State.Status}}", name).strip()

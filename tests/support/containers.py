@@ -69,6 +69,10 @@ class Remains:
         return left
 
 
+#: Runs a command where version 2 is not mounted, as on a host of version 1 alone.
+VERSION1 = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2 2>/dev/null; exec "$@"', "sh"]
+
+
 def groups(ids: set[str]) -> list[str]:
     """Control groups of these containers."""
     if not ids:
