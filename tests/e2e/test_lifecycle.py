@@ -451,7 +451,8 @@ def test_update_and_stats(engine: Engine) -> None:
     limits = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.CpuShares}} {{.HostConfig.PidsLimit}}"
     engine("run", "-d", "--name", "uu", "-m", "64m", IMAGE, "sleep", "1000")
     assert engine.state("uu", "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}}") == f"{64 << 20} {128 << 20}"
-    assert engine("update", "-m", "96m", "--memory-swap", "192m", "-c", "256", "--pids-limit", "77", "uu").stdout == "uu\n"
+    told = engine("update", "-m", "96m", "--memory-swap", "192m", "-c", "256", "--pids-limit", "77", "uu").stdout.splitlines()
+    assert told[0] == "uu"  # Docker's daemon may have warnings to add
     assert engine.state("uu", limits) == f"{96 << 20} {192 << 20} 256 77"
     assert engine("update", "-m", "1g", "uu", status=None).returncode != 0
     figures = engine("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "uu").stdout
