@@ -18,7 +18,7 @@ from estiba.engine import event_log
 from estiba.engine.events import events
 from tests.support.command import command_under_test
 from tests.support.containers import IMAGE
-from tests.support.plans import children, comm, until
+from tests.support.plans import comm, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,4 +121,3 @@ def test_many_writers_lose_nothing_and_keep_the_order(store: Store) -> None:
     assert times == sorted(times)
     assert [event["Action"] for event in found] == ["one", "two"] * (len(found) // 2)
     assert len(found) > 60
-    assert not children(os.getpid())
