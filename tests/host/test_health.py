@@ -14,30 +14,14 @@ from tests.support.containers import IMAGE
 from tests.support.plans import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from tests.support.command import Command
     from tests.support.containers import Remains
 
 pytestmark = pytest.mark.host
 
 OFTEN = ("--health-interval", "100ms", "--health-retries", "2")
 STATUS = "{{if .State.Health}}{{.State.Health.Status}}{{end}}"
-
-
-@pytest.fixture
-def engine(estiba: Command, alpine_store: Path, remains: Remains) -> Iterator[Callable[..., str]]:
-    def call(*words: str, status: int = 0) -> str:
-        done = estiba(*words, status=status, ESTIBA_ROOT=str(alpine_store))
-        return done.stdout.strip() or done.stderr.strip()
-
-    yield call
-    for container in call("ps", "-aq").split():
-        call("rm", "-f", container)
-    assert not remains.gone()
-    mark = f"{remains.root}/"
-    assert not [path for path in (remains.runtime / "supervised").glob("*") if path.read_text().startswith(mark)]
 
 
 def becomes(engine: Callable[..., str], name: str, wanted: str, form: str = STATUS) -> None:

@@ -15,24 +15,11 @@ from tests.support.command import command_under_test
 from tests.support.containers import IMAGE, Remains
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.command import Command
 
 pytestmark = pytest.mark.host
-
-
-@pytest.fixture
-def engine(estiba: Command, alpine_store: Path, remains: Remains) -> Iterator[Callable[..., str]]:
-    def call(*words: str, status: int = 0) -> str:
-        done = estiba(*words, status=status, ESTIBA_ROOT=str(alpine_store))
-        return done.stdout.strip() or done.stderr.strip()
-
-    yield call
-    for container in call("ps", "-aq").split():
-        call("rm", "-f", container)
-    assert not remains.gone()
 
 
 def boot(remains: Remains) -> None:

@@ -14,27 +14,13 @@ from estiba.engine.supervise import LONGEST_PAUSE, next_pause
 from tests.support.containers import IMAGE, Remains
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.support.command import Command
 
 pytestmark = pytest.mark.host
 
 CRASH = ("sh", "-c", "exit 5")
-
-
-@pytest.fixture
-def engine(estiba: Command, alpine_store: Path, remains: Remains) -> Iterator[Callable[..., str]]:
-    def call(*words: str, status: int = 0) -> str:
-        done = estiba(*words, status=status, ESTIBA_ROOT=str(alpine_store))
-        return done.stdout.strip() or done.stderr.strip()
-
-    yield call
-    for container in call("ps", "-aq").split():
-        call("rm", "-f", container)
-    assert not remains.gone()
-    mark = f"{remains.root}/"
-    assert not [path for path in (remains.runtime / "supervised").glob("*") if path.read_text().startswith(mark)]
 
 
 def entry(remains: Remains, container: str) -> Path:

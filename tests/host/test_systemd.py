@@ -14,27 +14,14 @@ from estiba.engine.systemd import unit
 from tests.support.containers import IMAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from estiba.config.settings import Settings
     from estiba.store.layout import Store
     from tests.support.command import Command
-    from tests.support.containers import Remains
 
 pytestmark = pytest.mark.host
-
-
-@pytest.fixture
-def engine(estiba: Command, alpine_store: Path, remains: Remains) -> Iterator[Callable[..., str]]:
-    def call(*words: str, status: int = 0) -> str:
-        done = estiba(*words, status=status, ESTIBA_ROOT=str(alpine_store))
-        return done.stdout.strip() or done.stderr.strip()
-
-    yield call
-    for container in call("ps", "-aq").split():
-        call("rm", "-f", container)
-    assert not remains.gone()
 
 
 def verified(text: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.command import command_under_test
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.command import Command
 
@@ -111,3 +111,18 @@ def box(estiba: Command, alpine_store: Path, remains: Remains) -> Iterator[Comma
 
     yield run
     assert not remains.gone(), "left in the store"
+
+
+@pytest.fixture
+def engine(estiba: Command, alpine_store: Path, remains: Remains) -> Iterator[Callable[..., str]]:
+    """Runs commands on a store with IMAGE, and returns what they print; its containers and their supervisors are gone at the end."""
+    def call(*words: str, status: int = 0) -> str:
+        done = estiba(*words, status=status, ESTIBA_ROOT=str(alpine_store))
+        return done.stdout.strip() or done.stderr.strip()
+
+    yield call
+    for container in call("ps", "-aq").split():
+        call("rm", "-f", container)
+    assert not remains.gone()
+    mark = f"{remains.root}/"
+    assert not [path for path in (remains.runtime / "supervised").glob("*") if path.read_text().startswith(mark)]

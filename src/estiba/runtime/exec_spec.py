@@ -5,7 +5,7 @@ from __future__ import annotations
 from estiba.runtime import capabilities
 from estiba.runtime.parse_limits import UNLIMITED
 from estiba.runtime.parse_options import RLIMITS
-from estiba.runtime.spec import GROUPS, USER
+from estiba.runtime.spec import GROUPS, USER, with_callers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,15 +47,7 @@ def _environment(own: list[str], options: RunOptions, *, had_terminal: bool) -> 
     variables = {name: value for name, _, value in (entry.partition("=") for entry in own if not (had_terminal and entry == _TERM))}
     if options.tty:
         variables.setdefault("TERM", "xterm")
-    for entry in options.env:
-        name, separator, value = entry.partition("=")
-        if separator:
-            variables[name] = value
-        elif name in options.environ:
-            variables[name] = options.environ[name]
-        else:
-            variables.pop(name, None)
-    return [f"{name}={value}" for name, value in variables.items()]
+    return with_callers(variables, options)
 
 
 def _lesser(limit: dict[str, Any], hard_limits: Mapping[int, int]) -> dict[str, Any]:

@@ -114,6 +114,11 @@ def environment(config: ImageConfig, options: RunOptions) -> list[str]:
     for entry in config.env:
         name, _, value = entry.partition("=")
         variables[name] = value
+    return with_callers(variables, options)
+
+
+def with_callers(variables: dict[str, str], options: RunOptions) -> list[str]:
+    """Returns an environment: `variables`, and over them what the caller gave (`options.env`)."""
     for entry in options.env:
         name, separator, value = entry.partition("=")
         if separator:
