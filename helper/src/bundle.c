@@ -111,11 +111,18 @@ void op_propagation(struct container *self, const struct op *op)
         fail(LAUNCH, "propagation", errno, NULL, "of the root");
 }
 
+void op_change_root(struct container *self, const struct op *op)
+{
+    (void)op;
+    if (fchdir(self->root) != 0 || chroot(".") != 0)
+        fail(LAUNCH, "change_root", errno, NULL, "into the container's root");
+    let_go_of_host(self);
+}
+
 void op_move_root(struct container *self, const struct op *op)
 {
     (void)op;
     if (fchdir(self->root) != 0 || sys_mount(".", "/", NULL, MS_MOVE, NULL) != 0 || chroot(".") != 0 || chdir("/") != 0)
         fail(LAUNCH, "move_root", errno, NULL, "into the container's root");
     let_go_of_host(self);
-    self->pivoted = true;
 }

@@ -78,6 +78,7 @@ static const struct {
     {OP_DEVICE, op_device},
     {OP_PROPAGATION, op_propagation},
     {OP_MOVE_ROOT, op_move_root},
+    {OP_CHANGE_ROOT, op_change_root},
     {OP_ASK, op_ask},
     {OP_HOLD, op_hold},
     {OP_HOOK, op_hook},
@@ -167,12 +168,21 @@ static void leave_keyring(const struct plan *plan)
         fail(LAUNCH, "keyring", errno, NULL, "of the session");
 }
 
+static void open_host(struct container *self)
+{
+    self->host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    self->null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (self->null < 0)
+        fail(LAUNCH, "streams", errno, NULL, "/dev/null");
+}
+
 void part_from_host(struct container *self)
 {
     static const char *const folders[] = {"/tmp", "/run", "/mnt", "/proc"};
     const struct op *root = plan_find(self->plan, OP_PROPAGATION);
     struct stat status;
 
+    open_host(self);
     self->shares = root != NULL && (root->args.propagation.flags.q & MS_SHARED) != 0;
     if (!self->shares && sys_mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0)
         fail(LAUNCH, "namespaces", errno, NULL, "mount propagation of /");
@@ -180,15 +190,18 @@ void part_from_host(struct container *self)
     self->scratch = self->shares ? "/proc" : NULL;
     if (self->shares && sys_mount(NULL, self->scratch, NULL, MS_PRIVATE, NULL) != 0)
         fail(LAUNCH, "namespaces", errno, NULL, "mount propagation of %s", self->scratch);
-    self->host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    self->null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    if (self->null < 0)
-        fail(LAUNCH, "streams", errno, NULL, "/dev/null");
     for (size_t i = 0; self->scratch == NULL && i < ARRAY_SIZE(folders); i++)
         if (stat(folders[i], &status) == 0 && S_ISDIR(status.st_mode))
             self->scratch = folders[i];
     if (self->scratch == NULL)
         fail(LAUNCH, "namespaces", ENOENT, NULL, "no folder /tmp, /run or /mnt to mount on");
+}
+
+/* The mount namespace is not the container's alone: nothing in it is changed but what is below the container's root. */
+static void borrow_mounts(struct container *self)
+{
+    open_host(self);
+    self->borrows = true;
 }
 
 /* The mount namespace is another container's: its root is ours, and nothing in it is changed. */
@@ -232,7 +245,9 @@ void container_main(struct run *run, int connection)
     umask(0022);
     if (join == NULL) {
         open_slots(&self);
-        if (plan_find(run->plan, OP_CALLER) == NULL || plan_find(run->plan, OP_ROOT) != NULL)
+        if (plan_find(run->plan, OP_CHANGE_ROOT) != NULL)
+            borrow_mounts(&self);
+        else if (plan_find(run->plan, OP_CALLER) == NULL || plan_find(run->plan, OP_ROOT) != NULL)
             part_from_host(&self);
         else
             enter_mounts(&self);

@@ -19,7 +19,6 @@ struct container {
     bool attached[MAX_SLOTS]; /* an idmapped clone is attached: a second use must clone it */
     const char *scratch; /* a folder of the helper's mount namespace that helper mounts may hide */
     int mask;           /* the empty read-only folder that hides folders */
-    bool pivoted;
     int streams[3];     /* what becomes 0, 1 and 2 */
     bool terminal;      /* they are a pseudo-terminal: it becomes the controlling one */
     bool init;
@@ -28,6 +27,7 @@ struct container {
     const char *home;
     bool placed;        /* the streams are 0, 1 and 2 already */
     bool shares;        /* the host's mounts are no slaves: what is mounted in them, the host sees */
+    bool borrows;       /* the mount namespace is the caller's: nothing outside the root is changed */
     uint32_t pid;       /* as the creator sees it */
     bool groups_denied; /* setgroups(2) is denied in the user namespace */
     bool joined;        /* the container runs already, and its processes may have changed what they can reach */
@@ -90,6 +90,7 @@ void op_attributes(struct container *self, const struct op *op);
 void op_device(struct container *self, const struct op *op);
 void op_propagation(struct container *self, const struct op *op);
 void op_move_root(struct container *self, const struct op *op);
+void op_change_root(struct container *self, const struct op *op);
 /* hold.c */
 void op_ask(struct container *self, const struct op *op);
 void op_hold(struct container *self, const struct op *op);

@@ -84,6 +84,15 @@ static void join_namespaces(const struct plan *plan)
     }
 }
 
+/* What a container in the caller's own mount namespace can be told from the host by. */
+static void join_root(const struct plan *plan)
+{
+    const struct op *op = plan_find(plan, OP_JOIN_ROOT);
+
+    if (op != NULL && (fchdir(plan->slots[op->args.join_root.slot.u].fd) != 0 || chroot(".") != 0))
+        fail(LAUNCH, "join", errno, NULL, "the root of the container");
+}
+
 /* Offsets can be set only before the first process is in the namespace: a child of ours will be. */
 static void make_time_namespace(const struct plan *plan)
 {
@@ -150,6 +159,7 @@ int create_main(const struct plan *plan)
     int cgroup = open_cgroups(plan); /* as the caller, who may not be anybody in a user namespace that is joined */
     join_namespaces(plan);
     make_time_namespace(plan);
+    join_root(plan);
     clone_program(&self, connection, cgroup);
     close(connection[1]);
     prepare_program(&self, connection[0]);

@@ -220,8 +220,10 @@ void op_root(struct container *self, const struct op *op)
     self->root = slot_mount(self, number, true);
     if (self->root < 0)
         fail(LAUNCH, "root", errno, NULL, "%s", self->plan->slots[number].path);
-    set_attributes(self->root, op->args.root.flags.q, self->shares ? MS_PRIVATE : 0, true, "/");
+    set_attributes(self->root, op->args.root.flags.q, self->shares || self->borrows ? MS_PRIVATE : 0, true, "/");
     attach("root", self->root, scratch, self->plan->slots[number].path);
+    if (self->borrows) /* what is attached to a shared mount is shared, too (mount_namespaces(7)) */
+        set_attributes(self->root, 0, MS_PRIVATE, true, "/");
 }
 
 /* The first masked folder gets the empty file system itself, the others clones of it. */
@@ -324,5 +326,4 @@ void op_pivot(struct container *self, const struct op *op)
     (void)op;
     pivot_into(self->root);
     let_go_of_host(self);
-    self->pivoted = true;
 }

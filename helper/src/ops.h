@@ -35,6 +35,7 @@ enum {
     OP_GUEST_FILE = 27,
     OP_GUEST_SLOT = 28,
     OP_GUEST_CGROUP = 29,
+    OP_JOIN_ROOT = 30,
     OP_OVERLAY = 32,
     OP_ROOT = 33,
     OP_MOUNT = 34,
@@ -109,6 +110,7 @@ enum {
     OP_PROPAGATION = 327,
     OP_MOVE_ROOT = 329,
     OP_EVENTS = 330,
+    OP_CHANGE_ROOT = 331,
 };
 
 /* One argument. Strings end with a NUL that `size` does not count; a list's `data` is its encoded strings. */
@@ -146,6 +148,7 @@ union arguments {
     struct { union value path, mode, content; } guest_file;
     struct { union value number, path; } guest_slot;
     struct { union value number, name, limits, optional; } guest_cgroup;
+    struct { union value slot; } join_root;
     struct { union value layers, lowers, upper, volatile_, flags; } overlay;
     struct { union value slot, flags; } root;
     struct { union value fstype, target, flags, options; } mount;
@@ -241,6 +244,7 @@ static const struct schema schemas[] = {
     {27, SIDE_GUEST, "guest_file", "sub"},
     {28, SIDE_GUEST, "guest_slot", "us"},
     {29, SIDE_GUEST, "guest_cgroup", "usll"},
+    {30, SIDE_HOST, "join_root", "u"},
     {32, SIDE_CONTAINER, "overlay", "uluuq"},
     {33, SIDE_CONTAINER, "root", "uq"},
     {34, SIDE_CONTAINER, "mount", "ssql"},
@@ -315,6 +319,7 @@ static const struct schema schemas[] = {
     {327, SIDE_CONTAINER, "propagation", "q"},
     {329, SIDE_CONTAINER, "move_root", ""},
     {330, SIDE_HOST, "events", "usssss"},
+    {331, SIDE_CONTAINER, "change_root", ""},
 };
 #endif
 

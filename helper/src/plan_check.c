@@ -13,6 +13,7 @@ static const uint16_t once[] = {
     OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE, OP_CONNECT, OP_DETACH_KEYS,
     OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_BINFMT, OP_EVENTS, OP_JOIN,
     OP_CALLER, OP_TIME_OFFSETS, OP_HOLD, OP_ASK, OP_PROPAGATION, OP_MOVE_ROOT,
+    OP_CHANGE_ROOT, OP_JOIN_ROOT,
 };
 
 static _Noreturn void refuse(const struct op *op, const char *reason)
@@ -51,6 +52,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_CALLER:
     case OP_JOIN_NAMESPACE:
     case OP_KEEP:
+    case OP_JOIN_ROOT:
         check_slot(plan, op, args->all[0].u, false);
         break;
     case OP_LOG:
@@ -237,7 +239,7 @@ static void check_makes(const struct plan *plan)
 {
     static const uint16_t others[] = {OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD, OP_CALLER, OP_JOIN_NAMESPACE,
                                       OP_TIME_OFFSETS, OP_HOLD, OP_ASK, OP_HOOK, OP_FILE_SYSTEM, OP_TREE, OP_ATTRIBUTES, OP_DEVICE,
-                                      OP_PROPAGATION, OP_KEEP, OP_MOVE_ROOT};
+                                      OP_PROPAGATION, OP_KEEP, OP_MOVE_ROOT, OP_CHANGE_ROOT, OP_JOIN_ROOT};
     const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *pivot = plan_find(plan, OP_PIVOT);
     const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
 
@@ -274,6 +276,32 @@ void plan_check_run(const struct plan *plan)
         check_makes(plan);
 }
 
+/* What keeps a process that has no root of its own from the host's. */
+static bool joins_root(const struct plan *plan)
+{
+    for (const struct op *op = plan_find(plan, OP_JOIN_NAMESPACE); op != NULL; op = plan_next(plan, op, OP_JOIN_NAMESPACE))
+        if (op->args.join_namespace.kind.q == CLONE_NEWNS)
+            return true;
+    return plan_find(plan, OP_JOIN_ROOT) != NULL;
+}
+
+/* Into the root: a mount namespace that is not the container's own keeps the root that it has. */
+static const struct op *way_in(const struct plan *plan, bool makes)
+{
+    static const uint16_t ways[] = {OP_PIVOT, OP_MOVE_ROOT, OP_CHANGE_ROOT};
+    const struct op *found = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+        const struct op *op = plan_find(plan, ways[i]);
+        if (op == NULL)
+            continue;
+        if (found != NULL || makes == op_is(op, OP_CHANGE_ROOT))
+            refuse(op, "does not fit the mount namespace");
+        found = op;
+    }
+    return found;
+}
+
 /* Either a container with a root of its own, which it enters once, or one more process of a container that runs. */
 void plan_check_create(const struct plan *plan)
 {
@@ -281,12 +309,8 @@ void plan_check_create(const struct plan *plan)
                                       OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD, OP_BINFMT, OP_EVENTS,
                                       OP_JOIN};
     const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE), *root = plan_find(plan, OP_ROOT);
-    const struct op *pivot = plan_find(plan, OP_MOVE_ROOT) ? plan_find(plan, OP_MOVE_ROOT) : plan_find(plan, OP_PIVOT);
     bool makes = namespaces != NULL && (namespaces->args.namespaces.flags.q & CLONE_NEWNS) != 0;
-    bool joins = false; /* a mount namespace, in which there may be a root to enter */
-
-    for (const struct op *op = plan_find(plan, OP_JOIN_NAMESPACE); op != NULL; op = plan_next(plan, op, OP_JOIN_NAMESPACE))
-        joins = joins || op->args.join_namespace.kind.q == CLONE_NEWNS;
+    const struct op *pivot = way_in(plan, makes);
 
     check_all(plan);
     for (uint32_t i = 0; i < plan->count; i++) {
@@ -300,9 +324,10 @@ void plan_check_create(const struct plan *plan)
         fail(LAUNCH, "plan", 0, NULL, "it has no caller, no namespaces or no program");
     if (execute + 1 < plan->ops + plan->count)
         refuse(execute, "is not the last operation");
-    if ((root != NULL) != (pivot != NULL) || (makes && root == NULL) || (root != NULL && !makes && !joins) ||
-        (root != NULL && plan_next(plan, root, OP_ROOT)))
-        fail(LAUNCH, "plan", 0, NULL, "a mount namespace that is not the caller's needs one root and a pivot into it");
+    if ((root != NULL) != (pivot != NULL) || (makes && root == NULL) || (root != NULL && plan_next(plan, root, OP_ROOT)))
+        fail(LAUNCH, "plan", 0, NULL, "it needs one root, and one way into it");
+    if (root == NULL && !joins_root(plan))
+        fail(LAUNCH, "plan", 0, NULL, "one more process needs the container's mount namespace or its root");
     if ((plan_find(plan, OP_HOLD) == NULL) != (plan_find(plan, OP_LISTEN) == NULL))
         fail(LAUNCH, "plan", 0, NULL, "hold and listen belong together");
 }

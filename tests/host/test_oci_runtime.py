@@ -312,6 +312,7 @@ def test_propagation_of_the_root_stays_inside(bundle: BundleRuntime, word: str) 
         ({"root": {"path": "missing"}}, "no folder"),
         ({"hostname": "x", "linux": {"namespaces": [{"type": "mount"}]}}, "no uts namespace"),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, "stands twice"),
+        ({"linux": {"namespaces": [{"type": "user"}], "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}, "hostname": ""}, "no rights there"),
         ({"linux": {"namespaces": [{"type": "magic"}]}}, "unknown"),
         ({"linux": {"namespaces": [{"type": "mount"}], "intelRdt": {"closID": "x"}}, "hostname": ""}, "intelRdt is not offered"),
         ({"linux": {"namespaces": [{"type": "mount"}], "sysctl": {"kernel.panic": "1"}}, "hostname": ""}, "sysctl kernel.panic"),

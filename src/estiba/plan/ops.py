@@ -40,6 +40,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     27: ("guest_file", "guest", "sub", ("path", "mode", "content")),
     28: ("guest_slot", "guest", "us", ("number", "path")),
     29: ("guest_cgroup", "guest", "usll", ("number", "name", "limits", "optional")),
+    30: ("join_root", "host", "u", ("slot",)),
     32: ("overlay", "container", "uluuq", ("layers", "lowers", "upper", "volatile", "flags")),
     33: ("root", "container", "uq", ("slot", "flags")),
     34: ("mount", "container", "ssql", ("fstype", "target", "flags", "options")),
@@ -117,6 +118,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     327: ("propagation", "container", "q", ("flags",)),
     329: ("move_root", "container", "", ()),
     330: ("events", "host", "usssss", ("slot", "name", "start", "oom", "die", "destroy")),
+    331: ("change_root", "container", "", ()),
 }
 
 NAMES: dict[int, str] = {code: entry[0] for code, entry in SCHEMA.items()}
@@ -289,6 +291,13 @@ def guest_cgroup(number: int, name: str | bytes, limits: Sequence[str | bytes], 
     One of `optional` is left out where the kernel has no such controller.
     """
     return (29, number, name, limits, optional)
+
+
+def join_root(slot: int) -> Op:
+    """Only of `create`, for one more process of a container that has no mount namespace of its own: its root is the
+    slot's folder.
+    """
+    return (30, slot)
 
 
 def overlay(layers: int, lowers: Sequence[str | bytes], upper: int, volatile: int, flags: int) -> Op:
@@ -783,3 +792,10 @@ def events(slot: int, name: str | bytes, start: str | bytes, oom: str | bytes, d
     An empty text tells nothing.
     """
     return (330, slot, name, start, oom, die, destroy)
+
+
+def change_root() -> Op:
+    """In the place of `pivot`, where the mount namespace is the caller's: chroot(2). The root is mounted over its own
+    folder, what the container mounts is below it and reaches no other mount, and the caller takes all of it off.
+    """
+    return (331,)

@@ -114,6 +114,11 @@ class Bundle:
                 raise InvalidArgument(f"cannot use config.json: the path of namespace {kind} is not absolute")
         return found
 
+    @property
+    def makes_mounts(self) -> bool:
+        """Whether the container gets a new mount namespace."""
+        return self.namespaces().get("mount") == ""
+
     def check(self) -> None:
         """Refuses what cannot be done before anything is made."""
         _check_version(self.config.text("ociVersion"))
@@ -125,6 +130,8 @@ class Bundle:
                 raise InvalidArgument(f"cannot set {key}: config.json has no {kind} namespace")
         if "user" in namespaces and not namespaces["user"] and not self.linux.sections("uidMappings"):
             raise InvalidArgument("cannot make a user namespace: config.json has no uidMappings")
+        if "user" in namespaces and "mount" not in namespaces:
+            raise InvalidArgument("cannot mount in the host's mount namespace: the user namespace of config.json has no rights there")
         _refuse_unknown(self.linux, "linux", ("intelRdt", "mountLabel", "netDevices", "memoryPolicy"))
         if self.linux.section("personality").text("domain", "LINUX") != "LINUX":
             raise NotImplemented("cannot use config.json: linux.personality of another domain than LINUX is not offered")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine.oci_runtime import cgroups
+from estiba.engine.oci_runtime import borrowed_mounts, cgroups
 from estiba.engine.oci_runtime.config import Bundle
 from estiba.engine.oci_runtime.console import no_console, send_console
 from estiba.engine.oci_runtime.creation import Creation, Slots
@@ -70,6 +70,8 @@ def check_console(options: CreateOptions, *, wanted: bool) -> None:
 
 
 def _make(settings: HelperSettings, state: State, bundle: Bundle, options: CreateOptions) -> None:
+    if not bundle.makes_mounts:
+        state.root, state.root_mounts = bundle.root, borrowed_mounts.count(bundle.root)
     groups = _make_groups(state, bundle)
     slots = Slots()
 

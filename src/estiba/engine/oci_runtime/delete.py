@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiba.engine.oci_runtime import cgroups
+from estiba.engine.oci_runtime import borrowed_mounts, cgroups
 from estiba.engine.oci_runtime.hooks import run_hooks
 from estiba.engine.oci_runtime.kill import kill_all
 from estiba.engine.oci_runtime.state import State
@@ -41,8 +41,10 @@ def delete(root: str, name: str, *, force: bool = False) -> list[str]:
 
 
 def take_away(state: State) -> None:
-    """Kills what is left of the container and removes its control groups and its record."""
+    """Kills what is left of the container and removes its mounts, its control groups and its record."""
     kill_all(state)
+    if state.root:
+        borrowed_mounts.take_off(state.root, state.root_mounts)
     for group in state.made_cgroups:
         cgroups.remove(group)
     state.remove()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from estiba.engine.oci_runtime.config import Bundle
     from estiba.engine.oci_runtime.create import CreateOptions
     from estiba.plan.helper import HelperSettings
     from estiba.plan.ops import Op
@@ -90,7 +91,7 @@ def exec_process(
     slots = Slots()
 
     def plan(caller: int) -> list[Op]:
-        rest = [*_joined(state, slots), *_host(state, wanted, slots, options, caller)]
+        rest = [*_joined(state, bundle, slots), *_host(state, wanted, slots, options, caller)]
         if wanted.flag("terminal"):
             rest.append(ops.console())
         rest += [*process_plan.before_user(wanted), *process_plan.as_user(wanted, bundle.linux)]
@@ -107,8 +108,11 @@ def exec_process(
     return pid
 
 
-def _joined(state: State, slots: Slots) -> list[Op]:
-    """The container's namespaces that are not the caller's. Opened before it is known that the pid is still the container's."""
+def _joined(state: State, bundle: Bundle, slots: Slots) -> list[Op]:
+    """The container's namespaces that are not the caller's, and its root where that is not its mount namespace's.
+
+    Opened before it is known that the pid is still the container's.
+    """
     plan: list[Op] = []
     for kind, file in _FILES.items():
         path = f"/proc/{state.pid}/ns/{file}"
@@ -118,6 +122,8 @@ def _joined(state: State, slots: Slots) -> list[Op]:
                 plan.append(ops.join_namespace(slots.open(path, os.O_RDONLY), CLONE[kind]))
         except FileNotFoundError:
             continue
+    if not bundle.makes_mounts:
+        plan.append(ops.join_root(slots.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY)))
     if not state.alive:
         raise Conflict(f"cannot exec in container {state.id}: it is stopped")
     return plan

@@ -93,13 +93,18 @@ class ContainerPlan:
             *self._devices(),
             *self._hooks_and_names(),
             *self._hidden(),
-            ops.pivot() if self._pivot else ops.move_root(),
+            self._enter(),
             *([ops.propagation(self._propagation)] if self._propagation else []),
             *self._process(),
         ]
         if len(self._slots.opened) > _SLOTS:
             raise InvalidArgument(f"cannot create the container: it has {len(self._slots.opened)} binds, a plan has room for {_SLOTS}")
         return [*(ops.slot(number, *opened) for number, opened in enumerate(self._slots.opened)), *rest]
+
+    def _enter(self) -> Op:
+        if not self._bundle.makes_mounts:
+            return ops.change_root()
+        return ops.pivot() if self._pivot else ops.move_root()
 
     def _open(self, what: str, path: str, flags: int = os.O_PATH) -> int:
         try:

@@ -42,7 +42,8 @@ def check_id(name: str) -> str:
 class State:
     """One container: its record and how it is now."""
 
-    __slots__ = ("annotations", "bundle", "cgroups", "created", "creator", "folder", "id", "made_cgroups", "pid", "started", "version")
+    __slots__ = ("annotations", "bundle", "cgroups", "created", "creator", "folder", "id", "made_cgroups", "pid", "root", "root_mounts",
+                 "started", "version")  # fmt: skip
 
     def __init__(self, root: str, name: str) -> None:
         self.id = check_id(name)
@@ -57,6 +58,9 @@ class State:
         # Every directory that its processes are in, and those of them that were made for it.
         self.cgroups: list[str] = []
         self.made_cgroups: list[str] = []
+        # Without a mount namespace of its own: the folder that its root was mounted over, and how many mounts were there before.
+        self.root = ""
+        self.root_mounts = 0
 
     # --- on disk ----------------------------------------------------------------------------------------------------------
 
@@ -97,6 +101,7 @@ class State:
         state.annotations = record.words("annotations")
         state.pid, state.started, state.creator = record.number("pid"), record.text("started"), record.text("creator")
         state.cgroups, state.made_cgroups = record.texts("cgroups"), record.texts("madeCgroups")
+        state.root, state.root_mounts = record.text("root", ""), record.number("rootMounts", 0)
         return state
 
     def write(self) -> None:
@@ -112,6 +117,8 @@ class State:
             "created": self.created,
             "cgroups": self.cgroups,
             "madeCgroups": self.made_cgroups,
+            "root": self.root,
+            "rootMounts": self.root_mounts,
         }
         with open(f"{self.folder}/state.json.new", "wb") as file:
             file.write(strict_json.dumps(value))
