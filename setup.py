@@ -24,6 +24,9 @@ from setuptools.command.build_py import build_py
 from distutils.command.build_scripts import build_scripts  # isort: skip
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "src"))
+from estiba.modules import write as write_modules  # noqa: E402 - the package that is built
+
 HELPER = HERE / "helper"
 PROGRAMS = HERE / "src" / "estiba" / "_bin"
 FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s"]
@@ -102,6 +105,8 @@ class BuildPrograms(build_py):
         compile_program(cc, HELPER / "hello" / "hello.c", PROGRAMS / "estiba-hello")
         compile_program(cc, HELPER / "workload" / "workload.c", PROGRAMS / "estiba-workload")
         super().run()
+        if not self.editable_mode:
+            write_modules(self.build_lib)
 
 
 class BuildLauncher(build_scripts):

@@ -30,11 +30,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Ctrl-C while Python still imports must not print a traceback: 130 is what the command line itself answers. */
+/* Modules come out of one file where the build made it for this interpreter (estiba/modules.py), else out of the folder.
+ * Ctrl-C while Python still imports must not print a traceback: 130 is what the command line itself answers. */
 static const char BOOT[] =
     "import sys\n"
     "sys.path.insert(0,sys.argv.pop(1))\n"
     "try:\n"
+    " try:\n"
+    "  import marshal,posix\n"
+    "  file=posix.open(f'{sys.path[0]}/estiba/_bin/modules.{sys.implementation.cache_tag}',posix.O_RDONLY|posix.O_CLOEXEC)\n"
+    "  index=marshal.loads(posix.read(file,1<<16))\n"
+    "  exec(index.pop(''))\n"
+    "  install(file,index)\n"
+    " except (OSError,EOFError,ValueError,TypeError):\n"
+    "  pass\n"
     " from estiba.cli.main import isolated\n"
     "except KeyboardInterrupt:\n"
     " sys.exit(130)\n"

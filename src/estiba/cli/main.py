@@ -8,7 +8,6 @@ This module is on the start path of ``run``: a verb's module is imported when it
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the builtin beneath `signal`, which is heavy
 import os
 import sys
 
@@ -16,6 +15,7 @@ from estiba.cli import output
 from estiba.cli.arguments import Command, Flag, nearest, parse, switch
 from estiba.cli.context import Context
 from estiba.errors import EstibaError, InvalidArgument, NotImplemented
+from estiba.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def main(words: Sequence[str]) -> int:
     verb = "estiba"
     failure_code = 125
     try:
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))  # the launcher let it wait until here
+        signals.pthread_sigmask(signals.SIG_UNBLOCK, (signals.SIGINT,))  # the launcher let it wait until here
         everywhere = global_command()
         first = parse(everywhere, words)
         context = Context(
@@ -388,7 +388,7 @@ def _guard_standard_descriptors() -> None:
 def entry() -> NoReturn:
     """The program: read sys.argv, run, exit."""
     status = main(sys.argv[1:])
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT,))  # the work is done; an interrupted exit would print a traceback
+    signals.pthread_sigmask(signals.SIG_BLOCK, (signals.SIGINT,))  # the work is done; an interrupted exit would print a traceback
     sys.exit(status)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 from estiba.config.settings import Settings
 from estiba.engine.containers import Container
 from estiba.engine.exec import prepare
 from estiba.engine.start import launch_failure
-from estiba.linux import process
+from estiba.linux import process, signals
 from estiba.runtime.launch import Process
 from estiba.runtime.options import RunOptions
 
@@ -61,7 +60,7 @@ class Running:
                 program = process.pidfd(int(words[1]), words[2].decode("ascii"))
                 if program is not None:
                     try:
-                        signal.pidfd_send_signal(program, signal.SIGKILL)
+                        signals.pidfd_send_signal(program, signals.SIGKILL)
                     except ProcessLookupError:
                         pass  # it has just ended
                     finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 
 from estiba.config.settings import Settings
 from estiba.engine import tools
@@ -79,9 +78,9 @@ def build(
 
 def configuration(kind: str, fragments: Sequence[str] = ()) -> str:
     """The options of a kind, then those of the files `fragments`. Raises NotFound."""
-    own = resources.files("estiba.machine") / "kernels"
-    parts = [(own / f"{name}.config").read_text(encoding="utf-8") for name in ("common", kind)]
-    for path in fragments:
+    own = os.path.join(os.path.dirname(os.path.dirname(__file__)), "machine", "kernels")
+    parts = []
+    for path in [f"{own}/common.config", f"{own}/{kind}.config", *fragments]:
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:
                 parts.append(file.read())

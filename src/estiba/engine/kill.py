@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from estiba.engine import containers
 from estiba.engine.stop import kill_for_good, leave_alone, send, settled, stop_number, unpaused
 from estiba.errors import FailedPrecondition
+from estiba.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiba.store.layout import Store
 
 
-def kill(store: Store, name: str, number: int = signal.SIGKILL) -> str:
+def kill(store: Store, name: str, number: int = signals.SIGKILL) -> str:
     """Sends a signal to the program; returns the container's id. Does not wait, but for the end that SIGKILL brings.
 
     SIGKILL and the container's stop signal mean that it is not to be restarted, and goes on where it is paused, as in Docker. Other
@@ -22,16 +22,16 @@ def kill(store: Store, name: str, number: int = signal.SIGKILL) -> str:
     Raises NotFound, Conflict, FailedPrecondition for a container that does not run, Unavailable.
     """
     container = containers.find(store, name)
-    if container.status == "restarting" or number in (signal.SIGKILL, stop_number(container)):
+    if container.status == "restarting" or number in (signals.SIGKILL, stop_number(container)):
         waited = container.status == "restarting"
-        leave_alone(store, container, watch=number != signal.SIGKILL)
+        leave_alone(store, container, watch=number != signals.SIGKILL)
         if waited and not container.pid:
             return container.id
     descriptor = container.pidfd()
     if descriptor is None:
         raise FailedPrecondition(f"cannot kill container {container.name}: it is not running")
     try:
-        if number == signal.SIGKILL:
+        if number == signals.SIGKILL:
             kill_for_good(container, descriptor)
             settled(container)
         else:

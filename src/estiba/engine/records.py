@@ -202,12 +202,13 @@ def _end_orphan(settings: Settings, record: Record) -> Container | None:
     if orphan is None:
         return None
     import select
-    import signal
+
+    from estiba.linux import signals
 
     descriptor = process.pidfd(*orphan)
     if descriptor is not None:
         try:
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            signals.pidfd_send_signal(descriptor, signals.SIGKILL)
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
             poll.poll(_ORPHAN_MS)
@@ -257,7 +258,7 @@ def kill_members(path: str) -> None:
     """Kills the processes of a container's group: by cgroup.kill where there is one, else each through a pidfd that is opened
     before its membership is checked again, so that a number that was given away meanwhile is never signalled.
     """
-    import signal
+    from estiba.linux import signals
 
     try:
         descriptor = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)  # not open(): to make a file there is EACCES
@@ -275,7 +276,7 @@ def kill_members(path: str) -> None:
                 continue
             try:
                 if pid in cgroup.members(path):
-                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                    signals.pidfd_send_signal(descriptor, signals.SIGKILL)
             except ProcessLookupError:
                 pass  # it has just ended
             finally:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from estiba.engine import containers, event_log, records, supervision
 from estiba.engine.stop import end, leave_alone
 from estiba.errors import Conflict, NotFound
+from estiba.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def rm(store: Store, settings: Settings, name: str, *, force: bool = False) -> s
     try:
         if force:
             leave_alone(store, container)
-            end(container, timeout=0, number=signal.SIGKILL)
+            end(container, timeout=0, number=signals.SIGKILL)
         with containers.lock(container):
             container = containers.again(store, container)
             held = containers.hold(container)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
 from estiba.engine import containers, event_log, names, records, status, supervision
 from estiba.errors import Unavailable
-from estiba.linux import process
+from estiba.linux import process, signals
 from estiba.linux.freezer import Freezer
 from estiba.runtime.spec import STOP_SIGNAL
 
@@ -72,7 +71,7 @@ def end(container: Container, *, timeout: int | None = None, number: int | None 
     try:
         seconds = timeout if timeout is not None else container.stop_timeout if container.stop_timeout is not None else DEFAULT_TIMEOUT
         number = number or stop_number(container)
-        if number == signal.SIGKILL:
+        if number == signals.SIGKILL:
             seconds = max(seconds, int(_KILL_SECONDS))
         send(container, descriptor, number)
         unpaused(container)
@@ -87,7 +86,7 @@ def end(container: Container, *, timeout: int | None = None, number: int | None 
 def stop_number(container: Container) -> int:
     """The signal that asks the container's program to end."""
     text = container.spec().get("annotations", {}).get(STOP_SIGNAL, "15")
-    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else int(signal.SIGTERM)
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else int(signals.SIGTERM)
 
 
 def send(container: Container, descriptor: int, number: int) -> None:
@@ -98,7 +97,7 @@ def send(container: Container, descriptor: int, number: int) -> None:
 
 def _signal(descriptor: int, number: int) -> None:
     try:
-        signal.pidfd_send_signal(descriptor, number)
+        signals.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
         return
 
@@ -110,11 +109,11 @@ def kill_for_good(container: Container, descriptor: int) -> None:
     and its disk is written. Raises Unavailable when the kernel does not let the program end.
     """
     if container.kernel and not names.goes(container.folder):
-        _signal(descriptor, signal.SIGPWR)
+        _signal(descriptor, signals.SIGPWR)
         unpaused(container)
         if ends(descriptor, _POWER_SECONDS):
             return
-    send(container, descriptor, signal.SIGKILL)
+    send(container, descriptor, signals.SIGKILL)
     unpaused(container)
     _thaw(container)
     waited = 0.0

@@ -110,14 +110,14 @@ def dismiss(container: Container, *, keep: bool = False) -> None:
 
 
 def _kill(descriptor: int) -> None:
-    import signal
+    from estiba.linux import signals
 
     words = _words(descriptor)
     target = process.pidfd(int(words[0]), words[1]) if len(words) == 2 and words[0].isdigit() else None
     if target is None:
         return  # it has not said yet who it is, or has just ended
     try:
-        signal.pidfd_send_signal(target, signal.SIGKILL)
+        signals.pidfd_send_signal(target, signals.SIGKILL)
     except ProcessLookupError:
         pass
     finally:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 
 from estiba.errors import DataLoss, EstibaError, FailedPrecondition, PermissionDenied, ResourceExhausted
 from estiba.linux.idmap import layer_maps
 from estiba.plan import ops
 from estiba.plan.encode import encode
 from estiba.plan.helper import helper_path, plan_descriptor, spawn
-from estiba.store.layers.pax import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,7 +174,6 @@ class Jail(Helper):
             os.close(folder)
 
 
-_RECORD = re.compile(rb"^failed ([a-z-]+) (\d+) (\S*)$", re.MULTILINE | re.ASCII)
 _JAIL_STEPS = {
     "clone": "user namespaces", "id-maps": "the identifier maps", "setresuid": "the identifier maps", "setresgid": "the identifier maps",
 }  # fmt: skip
@@ -190,11 +187,17 @@ _TREE_ERRORS = frozenset((
 
 def _error(what: str, said: bytes, status: int) -> EstibaError:
     """The error of a failure record; the helper's own words when there is none."""
-    match = _RECORD.search(said)
+    import re
+
+    from estiba.store.layers.pax import show
+
+    records = (re.fullmatch(rb"failed ([a-z-]+) (\d+) (\S*)", line, re.ASCII) for line in said.split(b"\n"))
+    match = next(filter(None, records), None)
     if match is None:
         words = said.decode("utf-8", "replace").strip().splitlines()
         return FailedPrecondition(f"cannot {what}: estiba-init ended with status {status}{': ' + words[-1] if words else ''}")
-    step, number, path = match[1].decode(), int(match[2]), _unescape(match[3])
+    step, number = match[1].decode(), int(match[2])
+    path = re.sub(rb"\\([0-7]{3})", lambda octal: bytes((int(octal[1], 8) & 255,)), match[3])
     cause = os.strerror(number)
     where = f"entry {show(path)}: " if path else ""
     message = f"cannot {what}: {where}{cause}"
@@ -212,7 +215,3 @@ def _error(what: str, said: bytes, status: int) -> EstibaError:
     if path and number in _TREE_ERRORS:
         return DataLoss(message)
     return FailedPrecondition(f"cannot {what}: {step}: {where}{cause}")
-
-
-def _unescape(path: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda m: bytes((int(m[1], 8) & 255,)), path)
