@@ -33,7 +33,7 @@ class Modules:
         entry = self._index.get(name)
         if entry is None:
             return None
-        spec = ModuleSpec(name, self, origin=f"{self._site}/{entry[0]}")  # type: ignore[arg-type]
+        spec = ModuleSpec(name, self, origin=f"{self._site}/{entry[0]}")  # type: ignore[arg-type]  # not a Loader by name
         spec.has_location = True  # __file__ is set
         if entry[0].endswith("/__init__.py"):
             spec.submodule_search_locations = [f"{self._site}/{entry[0][:-12]}"]
@@ -45,8 +45,8 @@ class Modules:
     def exec_module(self, module: ModuleType) -> None:
         _, place, size = self._index[module.__name__]
         code = marshal.loads(posix.pread(self._file, size, INDEX + place))  # noqa: S302 - the package's own code
-        _imp._fix_co_filename(code, module.__file__)  # type: ignore[attr-defined]  # noqa: SLF001 - where tracebacks look
-        exec(code, module.__dict__)  # noqa: S102
+        _imp._fix_co_filename(code, module.__file__)  # type: ignore[attr-defined]  # noqa: SLF001 - for tracebacks
+        exec(code, module.__dict__)  # noqa: S102 - as importlib does
 
 
 def install(file: int, index: dict[str, tuple[str, int, int]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _signal import (  # type: ignore[import-not-found]
+from _signal import (  # type: ignore[import-not-found]  # the typeshed leaves it out
     SIG_BLOCK,
     SIG_UNBLOCK,
     SIGINT,
