@@ -24,6 +24,14 @@ This module is on the start path of ``run``: it imports nothing.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import ParamSpec
+
+    _Of = ParamSpec("_Of")
+
 
 class EstibaError(Exception):
     """Base of every error that estiba raises on purpose.
@@ -111,3 +119,22 @@ class LaunchFailed(EstibaError):
     """The helper could not start the container."""
 
     exit_code = 125
+
+
+class OnFailure:
+    """A context that undoes what was begun, by a call of `undo` with the rest, when an error or an interrupt ends it."""
+
+    __slots__ = ("_undo",)
+
+    def __init__(self, undo: Callable[_Of, object], *arguments: _Of.args, **named: _Of.kwargs) -> None:
+        def call() -> None:
+            undo(*arguments, **named)
+
+        self._undo = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self._undo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from tests.lint.repository import SRC, files, name, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 # Names that stand for content which an image, a layer or a volume controls.
 HOSTILE_ROOTS = ("rootfs", "container_root", "layer_root", "mountpoint", "merged")
@@ -77,6 +79,13 @@ def code_between_fork_and_exec(tree: ast.AST) -> Iterator[ast.AST]:
             yield call
 
 
+def broad_except(tree: ast.AST) -> Iterator[ast.AST]:
+    """What must be undone whatever happens stands in `errors.OnFailure`; other errors are named."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and (node.type is None or ast.unparse(node.type) in {"BaseException", "Exception"}):
+            yield node
+
+
 RULES = [
     joined_into_hostile_root,
     unanchored_match,
@@ -84,7 +93,13 @@ RULES = [
     archives_read_by_tarfile,
     lenient_json,
     code_between_fork_and_exec,
+    broad_except,
 ]
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(text(path))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -92,7 +107,7 @@ def test_rule(rule: Callable[[ast.AST], Iterator[ast.AST]]) -> None:
     broken = [
         f"{name(path)}:{getattr(node, 'lineno', 0)}: {ast.unparse(node)[:100]}"
         for path in files("src/*.py")
-        for node in rule(ast.parse(text(path)))
+        for node in rule(parsed(path))
     ]
     assert not broken, f"{rule.__doc__}\n  " + "\n  ".join(broken)
 
@@ -114,7 +129,7 @@ def test_numbers_from_the_wire_are_checked_first() -> None:
         f"{name(path)}:{getattr(call, 'lineno', 0)}: {ast.unparse(call)}"
         for path in files("src/*.py")
         if str(path.relative_to(SRC)).startswith(WIRE_ROOMS)
-        for call in bare_int(ast.parse(text(path)))
+        for call in bare_int(parsed(path))
     ]
     assert not broken, f"{bare_int.__doc__}\n  " + "\n  ".join(broken)
 
@@ -126,6 +141,7 @@ BAD: dict[Callable[[ast.AST], Iterator[ast.AST]], str] = {
     archives_read_by_tarfile: "tarfile.open(x)",
     lenient_json: "json.loads(x)",
     code_between_fork_and_exec: "subprocess.Popen(x, preexec_fn=f)",
+    broad_except: "try:\n    f()\nexcept Exception:\n    pass",
     bare_int: "def f(x):\n    return int(x)",
 }
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
 from estiba.engine.compression import inflate
-from estiba.errors import DataLoss, InvalidArgument, NotFound
+from estiba.errors import DataLoss, InvalidArgument, NotFound, OnFailure
 from estiba.store.layers import tar
 from estiba.store.layers.inflate import detect
 from estiba.store.publish import failure
@@ -141,11 +141,8 @@ class TarArchive:
         self._descriptor = descriptor
         self._members: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
-        try:
+        with OnFailure(os.close, descriptor):
             self._list()
-        except BaseException:
-            os.close(descriptor)
-            raise
 
     def _list(self) -> None:
         chunks = pread_all(self._descriptor)

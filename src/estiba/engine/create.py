@@ -15,7 +15,7 @@ import time
 from estiba.engine import container_files, event_log, health, names, records, stored_options
 from estiba.engine.asked import asked
 from estiba.engine.launching import Launching, take_back, unique
-from estiba.errors import AlreadyExists
+from estiba.errors import AlreadyExists, OnFailure
 from estiba.oci.strict_json import dumps
 from estiba.runtime.options import MountRequest
 from estiba.runtime.spec import build_spec, entrypoint_words
@@ -39,22 +39,16 @@ def create(store: Store, settings: Settings, options: RunOptions, stack: Stack) 
     not allow), DataLoss (a layer is missing), ResourceExhausted.
     """
     draft = Draft(store, settings, options, stack)
-    try:
+    with OnFailure(draft.undo):
         draft.make()
         return draft.created()
-    except BaseException:
-        draft.undo()
-        raise
 
 
 def create_stopped(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> str:
     """Makes the container as `create` does, but for what only a running one needs; `start` runs it. Returns its id."""
     draft = Draft(store, settings, options, stack)
-    try:
+    with OnFailure(draft.undo):
         draft.keep()
-    except BaseException:
-        draft.undo()
-        raise
     return draft.record.id
 
 

@@ -12,7 +12,7 @@ import os
 from estiba.engine import containers, event_log, records, stored_options
 from estiba.engine.binder import window
 from estiba.engine.launching import filter_of, profile_of, stored_profile
-from estiba.errors import Conflict, NotImplemented
+from estiba.errors import Conflict, NotImplemented, OnFailure
 from estiba.linux.facts import hard_limits
 from estiba.oci.platform import parse_platform
 from estiba.plan import ops
@@ -82,7 +82,7 @@ def prepare(
     process = process_ops(spec, filter_of(stored, profile, own, parse_platform(container.platform).architecture, os.uname().machine))
     draft = Draft()
     root: list[Op] = []
-    try:
+    with OnFailure(draft.close):
         record, host = _way_in(draft, settings, container, own)
         if tools is not None:
             maps, root = tools.root(draft, record, own)
@@ -96,10 +96,6 @@ def prepare(
             host.append(ops.events(slot, name, *event_log.exec_lines(container, options.command)))
         console = [ops.console()] if options.tty else []
         return Launch(settings, [*draft.slots, *host, *_streams(options), *root, *console, *process], draft.descriptors)
-    except BaseException:
-        for descriptor in draft.descriptors:
-            os.close(descriptor)
-        raise
 
 
 def check_runs(container: Container, verb: str) -> None:
@@ -136,6 +132,11 @@ class Draft:
         self.descriptors.append(descriptor)
         self.slots.append(ops.slot(len(self.slots), descriptor, path))
         return len(self.slots) - 1
+
+    def close(self) -> None:
+        """Closes the descriptors, which nobody else owns yet."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
 
 
 def _way_in(draft: Draft, settings: Settings, container: Container, spec: dict[str, Any]) -> tuple[records.Record, list[Op]]:

@@ -10,6 +10,7 @@ from estiba.config.settings import Settings
 from estiba.engine.containers import Container
 from estiba.engine.exec import prepare
 from estiba.engine.start import launch_failure
+from estiba.errors import OnFailure
 from estiba.linux import process, signals
 from estiba.runtime.launch import Process
 from estiba.runtime.options import RunOptions
@@ -83,13 +84,9 @@ def spawn(
     """
     status = os.memfd_create("estiba-status", os.MFD_CLOEXEC)
     report = os.memfd_create("estiba-report", os.MFD_CLOEXEC)
-    try:
+    with OnFailure(os.close, status), OnFailure(os.close, report):
         helper = prepare(settings, container, options, status=status, report=report, tell=tell).spawn(stdin, stdout, stderr)
         return Running(helper, status, report)
-    except BaseException:
-        os.close(status)
-        os.close(report)
-        raise
 
 
 def capture(
@@ -106,10 +103,8 @@ def capture(
     os.set_blocking(theirs, True)
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        running = spawn(settings, container, options, stdin=null, stdout=theirs, stderr=theirs, tell=tell)
-    except BaseException:
-        os.close(output)
-        raise
+        with OnFailure(os.close, output):
+            running = spawn(settings, container, options, stdin=null, stdout=theirs, stderr=theirs, tell=tell)
     finally:
         os.close(theirs)
         os.close(null)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from estiba.engine import records
-from estiba.errors import FailedPrecondition
+from estiba.errors import FailedPrecondition, OnFailure
 from estiba.linux import cgroup, mountinfo
 from estiba.linux.freezer import Freezer
 from estiba.linux.process import start_time
@@ -52,12 +52,8 @@ def hold(settings: Settings, container: Container) -> None:
         raise FailedPrecondition(f"cannot pause container {container.name}: it has no control group that can be frozen: {reason}")
     path = f"{settings.runtime_dir}/paused/{container.id}"
     _note(path, freezer)
-    try:
+    with OnFailure(thaw, path):
         freezer.freeze()
-    except BaseException:
-        freezer.thaw()
-        records.unlink(path)
-        raise
 
 
 def let_go(container: Container) -> None:
@@ -117,13 +113,10 @@ class Frozen:
             self.reason = "it has no control group that can be frozen"
         elif not freezer.is_frozen():
             self._freezer = freezer
-            try:
+            with OnFailure(self.thaw):
                 _note(self._record, freezer)
                 self._guard = self._start_guard(freezer)
                 freezer.freeze()
-            except BaseException:
-                self.thaw()
-                raise
         return self
 
     def _start_guard(self, freezer: Freezer) -> Helper:

@@ -13,7 +13,7 @@ from estiba.config.settings import Settings
 from estiba.engine import tools
 from estiba.engine.kernel_import import import_kernel
 from estiba.engine.progress import Progress
-from estiba.errors import FailedPrecondition, InvalidArgument, NotFound, NotImplemented
+from estiba.errors import FailedPrecondition, InvalidArgument, NotFound, NotImplemented, OnFailure
 from estiba.oci.platform import host_platform
 from estiba.store.images import Image
 from estiba.store.layout import Store
@@ -192,13 +192,10 @@ def _output(words: list[str], step: str) -> Iterator[str]:
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, errors="replace", env=environment
     ) as process:
         assert process.stdout is not None
-        try:
+        with OnFailure(process.terminate):
             for line in process.stdout:
                 kept = [*kept[-200:], line]
                 yield line
-        except BaseException:
-            process.terminate()
-            raise
     if process.returncode:
         trouble = next((line for line in kept if "error" in line.lower()), kept[-1] if kept else "it said nothing")
         raise FailedPrecondition(f"cannot {step} a kernel: make: {trouble.strip()}")

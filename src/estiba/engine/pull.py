@@ -216,18 +216,18 @@ class _Pull:
 
         with ThreadPoolExecutor(self.settings.parallel_downloads, "pull") as pool:
             jobs: list[Future[None]] = []
-            try:
+            with errors.OnFailure(self._give_up, jobs):  # the threads must end before the store is let go
                 # The largest first: a large one that comes last would keep one processor busy alone.
                 largest = sorted(missing.items(), key=lambda item: -item[1].size)
                 jobs += (pool.submit(self._layer, repository, *item) for item in largest)
                 self._await(jobs)
-            except BaseException:  # also KeyboardInterrupt: the threads must end before the store is let go
-                self._stop.set()
-                self.registry.cancel()
-                for job in jobs:
-                    job.cancel()
-                raise
         return True
+
+    def _give_up(self, jobs: list[Future[None]]) -> None:
+        self._stop.set()
+        self.registry.cancel()
+        for job in jobs:
+            job.cancel()
 
     @staticmethod
     def _await(jobs: list[Future[None]]) -> None:

@@ -108,14 +108,9 @@ class _Push:
         pairs = dict(zip(manifest.layers, image.layers, strict=True))
         with ThreadPoolExecutor(self._settings.parallel_downloads, "push") as pool:
             jobs: list[Future[Descriptor]] = []
-            try:
+            with errors.OnFailure(self._stop, jobs):
                 jobs += (pool.submit(self._layer, repository, descriptor, diff_id) for descriptor, diff_id in pairs.items())
                 sent = {descriptor.digest: job.result() for descriptor, job in zip(pairs, jobs, strict=True)}
-            except BaseException:  # also KeyboardInterrupt
-                self._registry.cancel()
-                for job in jobs:
-                    job.cancel()
-                raise
         self._config(repository, manifest.config)
         new = [sent[descriptor.digest] for descriptor in manifest.layers]
         data = manifest.raw
@@ -128,6 +123,11 @@ class _Push:
             )
         event_log.image(self._store, "push", reference.familiar, reference.name)
         return Pushed(reference, digest, len(data))
+
+    def _stop(self, jobs: list[Future[Descriptor]]) -> None:
+        self._registry.cancel()
+        for job in jobs:
+            job.cancel()
 
     def _config(self, repository: str, descriptor: Descriptor) -> None:
         if self._registry.has_blob(repository, descriptor.digest):

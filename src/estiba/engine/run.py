@@ -10,7 +10,7 @@ from estiba.engine.create import create, describe
 from estiba.engine.launching import take_back
 from estiba.engine.resolve import foreign_note, resolve
 from estiba.engine.sweep import sweep
-from estiba.errors import AlreadyExists, NotImplemented, PermissionDenied
+from estiba.errors import AlreadyExists, NotImplemented, OnFailure, PermissionDenied
 from estiba.runtime.launch import Launch
 
 TYPE_CHECKING = False
@@ -78,12 +78,9 @@ def _detach(store: Store, settings: Settings, options: RunOptions, created: Crea
     """--detach: the id is said when the program was executed, and the container goes on alone."""
     from estiba.engine.start import spawn
 
-    try:
+    with OnFailure(_give_up, store, settings, created):
         if options.cidfile:
             write_cidfile(options.cidfile, created.id)
-    except BaseException:
-        _give_up(store, settings, created)
-        raise
     created.bindings.attached = False
     spawn(settings, created)
     write(created.id + "\n")
@@ -113,13 +110,10 @@ def tell(stack: Stack, settings: Settings, options: RunOptions) -> None:
 
 def prepare(store: Store, settings: Settings, options: RunOptions, created: Created) -> Launch:
     """Makes the launch of a created container, and its --cidfile. What was made is taken back when that fails."""
-    try:
+    with OnFailure(_give_up, store, settings, created):
         launch = Launch(settings, created.plan, created.descriptors)
         if options.cidfile:
             write_cidfile(options.cidfile, created.id)
-    except BaseException:
-        _give_up(store, settings, created)
-        raise
     return launch
 
 

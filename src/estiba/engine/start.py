@@ -6,7 +6,7 @@ import os
 
 from estiba.engine import containers, event_log, names, records, status, stored_options, supervision
 from estiba.engine.launching import Launching, take_back
-from estiba.errors import CannotExecute, CommandNotFound, Conflict, DataLoss, LaunchFailed, NotFound
+from estiba.errors import CannotExecute, CommandNotFound, Conflict, DataLoss, LaunchFailed, NotFound, OnFailure
 from estiba.oci.digest import DiffID
 from estiba.oci.platform import parse_platform
 from estiba.runtime.launch import Launch
@@ -99,16 +99,13 @@ def prepare(
             if container.status == "paused":
                 raise Conflict(f"cannot start container {container.name}: it is paused", hint=f"estiba unpause {container.name}")
             return None
-        try:
+        with OnFailure(os.close, held):
             containers.unmounted(container)
             status.shorten(f"{container.folder}/status")
             _forget_the_last_run(settings, container)
             stored = Stored(store, settings, container)
-        except BaseException:
-            os.close(held)
-            raise
         stored.hold(held)
-        try:
+        with OnFailure(stored.undo):
             stored.options.interactive = container.interactive
             stored.options.detach_keys = detach_keys or stored.options.detach_keys
             stored.make()
@@ -119,9 +116,6 @@ def prepare(
                 status.ask(path, "restart" if restarts else "start", restarts)
                 supervision.ensure(settings, container.id, container.folder, os.stat(path).st_size)
             return stored.created()
-        except BaseException:
-            stored.undo()
-            raise
 
 
 def _forget_the_last_run(settings: Settings, container: Container) -> None:

@@ -131,15 +131,12 @@ class Credentials:
         target = os.path.realpath(self.path)  # the file may be a link into a folder of dot files
         try:
             descriptor, temporary = tempfile.mkstemp(prefix=".config.json.", dir=os.path.dirname(target))
-            try:
+            with errors.OnFailure(os.unlink, temporary):
                 with os.fdopen(descriptor, "wb") as file:  # mkstemp(3) makes it 0600
                     file.write(strict_json.dumps(config, indent=2) + b"\n")
                     file.flush()
                     os.fsync(file.fileno())
                 os.rename(temporary, target)
-            except BaseException:
-                os.unlink(temporary)
-                raise
         except OSError as error:
             raise errors.PermissionDenied(f"cannot write {target}: {error.strerror}") from error
 

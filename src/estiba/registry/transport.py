@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple, Self
 from urllib.parse import urljoin, urlsplit
 
 from estiba.config.proxies import Proxies, Proxy
-from estiba.errors import Cancelled
+from estiba.errors import Cancelled, OnFailure
 from estiba.registry.connect import AddressRule, Failure, connect, open_tls
 from estiba.registry.tls import Trust
 
@@ -316,14 +316,11 @@ class Transport:
             sock = connect(origin.host, origin.port, self.limits.connect, addresses)
         else:
             sock = connect(proxy.host, proxy.port, self.limits.connect, None)
-        try:
+        with OnFailure(sock.close):
             if proxy is not None and context is not None:
                 _open_tunnel(sock, origin, proxy, self.limits.answer)
             if context is not None:
                 sock = open_tls(sock, origin.host, context, self.limits.connect)
-        except BaseException:
-            sock.close()
-            raise
         sock.settimeout(self.limits.read)
         return sock
 

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from estiba.config.settings import Settings
-from estiba.engine.compare import rungs as rung_kinds
 from estiba.engine.compare.metrics import WORKLOAD
 from estiba.engine.compare.report import Figure, Report, RungReport
-from estiba.engine.compare.rungs import Rung
+from estiba.engine.compare.rungs import NAMES, Rung, bytes_of, files_of, forget, reason, rungs, shared_bytes
 from estiba.engine.compare.workload import PATH_INSIDE, image_with_workload
 from estiba.engine.progress import Progress, Silent
 from estiba.engine.units import format_time
@@ -32,7 +31,7 @@ def compare(
     image: str,
     command: Sequence[str] = (),
     *,
-    on: Sequence[str] = rung_kinds.NAMES,
+    on: Sequence[str] = NAMES,
     repeat: int = 10,
     config: str | None = None,
     progress: Progress | None = None,
@@ -47,7 +46,7 @@ def compare(
         raise InvalidArgument("cannot compare: --repeat is less than 1")
     talk = progress or Silent()
     started = format_time(datetime.now(UTC))
-    chosen = rung_kinds.rungs(store, settings, on, config)
+    chosen = rungs(store, settings, on, config)
     with image_with_workload(store, settings, image) as name:
         reports = {rung.name: RungReport(rung.name) for rung in chosen}
         try:
@@ -80,16 +79,16 @@ def _prepare(rung: Rung, image: str, report: RungReport, talk: Progress) -> bool
         rung.prepare(image)
         report.version = rung.version()
         once(rung.run(PATH_INSIDE, "start"))
-        files = rung_kinds.files_of(rung.places())
+        files = files_of(rung.places())
         if files:
-            report.figures["disk"] = Figure((float(rung_kinds.bytes_of(files)),))
+            report.figures["disk"] = Figure((float(bytes_of(files)),))
             cold = []
             for _ in range(3):
-                rung_kinds.forget(files)
+                forget(files)
                 cold.append(once(rung.run(PATH_INSIDE, "start"))[0])
             report.figures["start-cold"] = Figure(tuple(cold))
     except EstibaError as error:
-        report.reason = rung_kinds.reason(error)
+        report.reason = reason(error)
         talk.done(rung.name, f"not here: {report.reason}")
         return False
     talk.done(rung.name, "works")
@@ -123,7 +122,7 @@ def _take_figures(rung: Rung, report: RungReport, talk: Progress) -> None:
         report.figures["memory"] = Figure((float(_memory(rung)),))
         talk.done(rung.name, "measured")
     except EstibaError as error:
-        report.notes.append(rung_kinds.reason(error))
+        report.notes.append(reason(error))
         talk.done(rung.name, f"measured in part: {report.notes[-1]}")
 
 
@@ -145,7 +144,7 @@ def _memory(rung: Rung) -> int:
     container = rung.start()
     try:
         time.sleep(1)  # at rest: what a start needed for a moment is given back
-        return sum(rung_kinds.shared_bytes(pid) for pid in rung.processes(container))
+        return sum(shared_bytes(pid) for pid in rung.processes(container))
     finally:
         rung.remove(container)
 

@@ -20,7 +20,7 @@ from estiba.engine.containers import Container
 from estiba.engine.files.jail import FileJail
 from estiba.engine.stack_configs import unique_layers
 from estiba.engine.status import is_held
-from estiba.errors import Conflict, NotImplemented
+from estiba.errors import Conflict, NotImplemented, OnFailure
 from estiba.linux.idmap import layer_maps
 from estiba.linux.locks import Lock
 from estiba.oci.digest import DiffID
@@ -104,14 +104,11 @@ def open_root(store: Store, settings: Settings, container: Container, *, what: s
     if container.pid:
         return _running(_Draft(store, settings, container, what), mode, volumes=volumes)
     lock = containers.lock(container).acquire()
-    try:
+    with OnFailure(lock.release):
         container = _settled(store, container, lock, what)
         draft = _Draft(store, settings, container, what)
         if not container.pid:
             return _stopped(draft, lock, write=write, volumes=volumes)
-    except BaseException:
-        lock.release()
-        raise
     lock.release()
     return _running(draft, mode, volumes=volumes)
 
@@ -145,25 +142,27 @@ def open_changes(store: Store, settings: Settings, container: Container, *, what
 
 
 def _running(draft: _Draft, mode: str, *, volumes: bool) -> FileJail:
-    user = any(entry["type"] == "user" for entry in draft.spec["linux"]["namespaces"])
     lock = containers.mounted(draft.container, shared=True).acquire()
     try:
-        program = draft.container.pidfd()
-        if program is None:
-            raise Conflict(f"cannot {draft.what}: it ended at this moment", hint="try again")
-        draft.plan.append(ops.container_root(draft.slot(program), int(user)))
-        draft.slot(os.dup(lock.descriptor))
-        if not user:
-            draft.own_user_namespace()
-        if volumes:
-            targets = [f"/etc/{name}" for name in FILES] + [mount["destination"] for mount in _asked(draft.spec)]
-            draft.plan += [ops.container_mount(target) for target in targets]
-        return LockedJail(lock, draft, mode)
-    except BaseException:
-        lock.release()
-        raise
+        with OnFailure(lock.release):
+            return _joined(draft, lock, mode, volumes=volumes)
     finally:
         draft.close()
+
+
+def _joined(draft: _Draft, lock: Lock, mode: str, *, volumes: bool) -> FileJail:
+    user = any(entry["type"] == "user" for entry in draft.spec["linux"]["namespaces"])
+    program = draft.container.pidfd()
+    if program is None:
+        raise Conflict(f"cannot {draft.what}: it ended at this moment", hint="try again")
+    draft.plan.append(ops.container_root(draft.slot(program), int(user)))
+    draft.slot(os.dup(lock.descriptor))
+    if not user:
+        draft.own_user_namespace()
+    if volumes:
+        targets = [f"/etc/{name}" for name in FILES] + [mount["destination"] for mount in _asked(draft.spec)]
+        draft.plan += [ops.container_mount(target) for target in targets]
+    return LockedJail(lock, draft, mode)
 
 
 def _asked(spec: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from estiba.engine.oci_runtime.hooks import hooks, run_hooks
 from estiba.engine.oci_runtime.plan import ContainerPlan
 from estiba.engine.oci_runtime.process_plan import program_name
 from estiba.engine.oci_runtime.state import State
-from estiba.errors import InvalidArgument
+from estiba.errors import InvalidArgument, OnFailure
 from estiba.linux.process import start_time
 
 TYPE_CHECKING = False
@@ -53,11 +53,8 @@ def create(settings: HelperSettings, root: str, name: str, folder: str, options:
         hooks(bundle, kind)
     state = State.make(root, name, bundle)
     with state.lock():
-        try:
+        with OnFailure(take_away, state):
             _make(settings, state, bundle, options)
-        except BaseException:
-            take_away(state)
-            raise
     return state
 
 

@@ -8,6 +8,7 @@ import signal
 from estiba.engine.oci_runtime.create import CreateOptions, create
 from estiba.engine.oci_runtime.delete import delete
 from estiba.engine.oci_runtime.start import start
+from estiba.errors import OnFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,11 +43,8 @@ def run(settings: HelperSettings, root: str, name: str, folder: str, options: Cr
 
 
 def _start(root: str, name: str) -> None:
-    try:
+    with OnFailure(delete, root, name, force=True):
         start(root, name)
-    except BaseException:
-        delete(root, name, force=True)
-        raise
 
 
 def become_subreaper() -> None:

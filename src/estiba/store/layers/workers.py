@@ -48,11 +48,8 @@ class Workers:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         worker = worker or _Worker(self._settings)
-        try:
+        with errors.OnFailure(worker.end):
             worker.do(diff_id, chunks, blob, progress)
-        except BaseException:
-            worker.end()
-            raise
         with self._lock:
             self._idle.append(worker)
 
