@@ -6,6 +6,9 @@
 
 #include "plan.h"
 
+/* Before the clone: what the plan's cgroups say about devices. */
+void limit_devices(const struct plan *plan);
+
 /*
  * Before the clone: opens what the new process joins the plan's cgroups by. Returns the cgroup of version 2 that clone3(2) puts
  * it into, -1 where there is none.

@@ -156,6 +156,7 @@ int create_main(const struct plan *plan)
     prctl(PR_SET_DUMPABLE, 0);
     run_listen(&self);
     channel_pair(connection);
+    limit_devices(plan);
     int cgroup = open_cgroups(plan); /* as the caller, who may not be anybody in a user namespace that is joined */
     join_namespaces(plan);
     make_time_namespace(plan);

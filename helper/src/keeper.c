@@ -228,6 +228,7 @@ static void start_program(struct run *self)
     int connection[2];
 
     channel_pair(connection);
+    limit_devices(self->plan);
     clone_program(self, connection, open_cgroups(self->plan));
     close(connection[1]);
     if (self->joins)

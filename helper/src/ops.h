@@ -36,6 +36,7 @@ enum {
     OP_GUEST_SLOT = 28,
     OP_GUEST_CGROUP = 29,
     OP_JOIN_ROOT = 30,
+    OP_CGROUP_DEVICES = 31,
     OP_OVERLAY = 32,
     OP_ROOT = 33,
     OP_MOUNT = 34,
@@ -149,6 +150,7 @@ union arguments {
     struct { union value number, path; } guest_slot;
     struct { union value number, name, limits, optional; } guest_cgroup;
     struct { union value slot; } join_root;
+    struct { union value slot, program; } cgroup_devices;
     struct { union value layers, lowers, upper, volatile_, flags; } overlay;
     struct { union value slot, flags; } root;
     struct { union value fstype, target, flags, options; } mount;
@@ -245,6 +247,7 @@ static const struct schema schemas[] = {
     {28, SIDE_GUEST, "guest_slot", "us"},
     {29, SIDE_GUEST, "guest_cgroup", "usll"},
     {30, SIDE_HOST, "join_root", "u"},
+    {31, SIDE_HOST, "cgroup_devices", "ub"},
     {32, SIDE_CONTAINER, "overlay", "uluuq"},
     {33, SIDE_CONTAINER, "root", "uq"},
     {34, SIDE_CONTAINER, "mount", "ssql"},

@@ -53,6 +53,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_JOIN_NAMESPACE:
     case OP_KEEP:
     case OP_JOIN_ROOT:
+    case OP_CGROUP_DEVICES:
         check_slot(plan, op, args->all[0].u, false);
         break;
     case OP_LOG:
@@ -131,6 +132,10 @@ static void check_values(const struct plan *plan, const struct op *op)
     case OP_SECCOMP:
         if (args->seccomp.filter.b.size == 0 || args->seccomp.filter.b.size % 8 != 0 || args->seccomp.filter.b.size > 4096 * 8)
             refuse(op, "has a filter of an impossible size");
+        break;
+    case OP_CGROUP_DEVICES:
+        if (args->cgroup_devices.program.b.size == 0 || args->cgroup_devices.program.b.size % 8 != 0)
+            refuse(op, "has a program of an impossible size");
         break;
     case OP_EXECUTE:
     case OP_MACHINE:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.bundles import BundleRuntime
+
 KERNEL = Path(__file__).resolve().parents[3] / "shared" / "kernels" / "uml-7.2.13-x86_64.xz"
 INIT = Path(__file__).with_name("guest_init.py")
 ESTIBA = [sys.executable, "-m", "estiba"]
@@ -110,3 +112,38 @@ def test_life_of_a_limited_container(tmp_path: Path, alpine_tar: Path) -> None:
     assert (eater["code"], killed["out"]) == (137, "true 137\n")
     assert "version 2" in swappiness["err"]
     assert left["out"] == ""
+
+
+def test_rules_of_devices(tmp_path: Path, alpine_tar: Path) -> None:
+    """Of `run` and of the OCI runtime; each has a twin that may do what the other may not."""
+    run = [*ESTIBA, "run", "--rm", "--network", "none"]
+    script = ["image", "sh", "-c", "head -c 1 /dev/x | wc -c; echo x > /dev/x && echo written"]
+    (tmp_path / "bundle").mkdir()
+    bundle = BundleRuntime(tmp_path / "bundle", "box")
+    (bundle.root / "sys").mkdir()  # the guest cannot: its root is read-only
+    bundle.shell("(: < /dev/mine) 2>&1; (: < /dev/zero) && echo zero")
+    bundles = [tmp_path / "denies", tmp_path / "allows"]
+    for folder, allow in zip(bundles, (False, True), strict=True):
+        folder.mkdir()
+        rules = [{"allow": allow, "type": "c", "major": 1, "minor": 11, "access": "r"}]
+        devices = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}]
+        config = bundle.config | {"linux": bundle.config["linux"] | {"devices": devices, "resources": {"devices": rules}}}
+        (folder / "config.json").write_text(json.dumps(config | {"root": {"path": str(bundle.root)}}))
+    runtime = [*ESTIBA, "runtime", "--root", "/run/states", "run", "--bundle"]
+    results = boot(
+        tmp_path,
+        [
+            [*ESTIBA, "import", str(alpine_tar), "image"],
+            [*run, "--device", "/dev/zero:/dev/x:r", *script],
+            [*run, "--device", "/dev/zero:/dev/x:rw", *script],
+            *([*runtime, str(folder), folder.name] for folder in bundles),
+        ],
+    )
+    _, reads, writes, denied, allowed = results
+    assert reads["out"] == "1\n", reads
+    assert "not permitted" in reads["err"]
+    assert writes["out"] == "1\nwritten\n", writes
+    assert "not permitted" in denied["out"], denied
+    assert denied["out"].endswith("zero\n")
+    assert "not permitted" not in allowed["out"], allowed
+    assert allowed["out"].endswith("zero\n")

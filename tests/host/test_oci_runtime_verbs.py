@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.bundles import RUNTIME
+from tests.support.cgroups import without_cgroups
 
 if TYPE_CHECKING:
     from tests.support.bundles import BundleRuntime
@@ -133,16 +134,52 @@ def test_update_changes_what_it_names(running: BundleRuntime) -> None:
     assert "cannot set" in running("update", "--cpuset-cpus", "4000", running.name, status=1).stderr
 
 
-def test_devices_are_those_of_the_rules(bundle: BundleRuntime) -> None:
+VERSION_2 = without_cgroups()
+
+
+@pytest.mark.parametrize("through", [[], VERSION_2], ids=["of this machine", "of version 2"])
+def test_devices_are_those_of_the_rules(bundle: BundleRuntime, through: list[str]) -> None:
     """The twin has the rule that allows what the first one lacks."""
     device = {"path": "/dev/mem-like", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}
     bundle.config["linux"]["devices"] = [device]
     bundle.shell("(: < /dev/mem-like); echo $?; (: < /dev/zero) && echo zero")
-    denied = bundle("run", bundle.name)
+    denied = bundle("run", bundle.name, through=through)
     assert "not permitted" in denied.stderr
     assert denied.stdout.split() == ["1", "zero"]
     bundle.config["linux"]["resources"] = {"devices": [{"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}]}
-    assert "not permitted" not in bundle("run", bundle.name).stderr
+    assert "not permitted" not in bundle("run", bundle.name, through=through).stderr
+
+
+@pytest.mark.parametrize("through", [[], VERSION_2], ids=["of this machine", "of version 2"])
+def test_a_rule_of_both_types_is_not_one_of_everything(bundle: BundleRuntime, through: list[str]) -> None:
+    """Version 1 takes the type `a` for every device: 10:* would open 1:2, too. The twin is a rule of everything."""
+    bundle.config["linux"]["devices"] = [{"path": "/dev/port-like", "type": "c", "major": 1, "minor": 4, "fileMode": 0o666}]
+    bundle.shell("(: < /dev/port-like) 2>&1; (: < /dev/zero) && echo zero")
+    for rule, denied in (({"allow": True, "major": 10}, True), ({"allow": True}, False)):
+        bundle.config["linux"]["resources"] = {"devices": [rule]}
+        said = bundle("run", bundle.name, through=through).stdout
+        assert ("not permitted" in said) == denied
+        assert said.endswith("zero\n")
+
+
+def test_exec_is_under_the_rules_of_devices_of_version_2(bundle: BundleRuntime) -> None:
+    bundle.config["linux"]["devices"] = [{"path": "/dev/mem-like", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}]
+    bundle.shell("exec sleep 1000")
+    with (bundle.folder / "output").open("wb") as output:
+        bundle("run", "--detach", bundle.name, through=VERSION_2, stdout=output, stderr=output)
+    script = "(: < /dev/mem-like); (: < /dev/zero) && echo zero"
+    done = bundle("exec", bundle.name, "sh", "-c", script, through=VERSION_2)
+    assert "not permitted" in done.stderr
+    assert done.stdout == "zero\n"
+    rules = '{"devices": [{"allow": true, "access": "rwm"}]}'
+    assert "of its creation" in bundle("update", "-r", "-", bundle.name, through=VERSION_2, status=1, stdin=None, input=rules).stderr
+
+
+def test_devices_that_nothing_would_limit_are_refused(bundle: BundleRuntime) -> None:
+    through = without_cgroups("devices")
+    if through == without_cgroups("no such controller"):
+        return  # version 2 has no such controller to miss
+    assert "no control group of devices" in bundle("run", bundle.name, through=through, status=1).stderr
 
 
 def test_features_are_true(bundle: BundleRuntime) -> None:

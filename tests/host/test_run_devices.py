@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import Command
+from tests.support.cgroups import without_cgroups
+from tests.support.command import Command, command_under_test
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root's containers get nodes of their own")
 
 SH = ("--", "sh", "-c")
+
+
+@pytest.fixture(autouse=True, params=["of this machine", "of version 2"])
+def control_groups(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules of devices are files of version 1 and a program of version 2, which is taken where the files are not to be seen."""
+    if request.param == "of version 2":
+        monkeypatch.setenv("ESTIBA_UNDER_TEST", shlex.join([*without_cgroups("devices"), *command_under_test()]))
 
 
 @pytest.fixture
@@ -28,6 +37,15 @@ def test_root_inside_opens_what_root_outside_may(box: Command, private: str) -> 
     script = f"stat -c '%u %g %t:%T' {private}; exec 3<>{private} && echo opened"
     expected = [str(status.st_uid), str(status.st_gid), f"{os.major(status.st_rdev):x}:{os.minor(status.st_rdev):x}", "opened"]
     assert box("--device", private, *SH, script).stdout.split() == expected
+
+
+def test_nodes_that_root_of_the_hosts_user_namespace_makes(box: Command, private: str) -> None:
+    """The twins: a default device, and the same one with a rule for it."""
+    numbers = os.stat(private).st_rdev
+    script = f"mknod /x c {os.major(numbers)} {os.minor(numbers)} && (: < /x) && echo opened; mknod /z c 1 5 && head -c 1 /z | wc -c"
+    host = ("--userns", "host", "--cap-add", "MKNOD")
+    assert box(*host, *SH, script).stdout == "1\n"
+    assert box(*host, "--device-cgroup-rule", f"c {os.major(numbers)}:* r", *SH, script).stdout == "opened\n1\n"
 
 
 def test_without_the_flag_there_is_no_device(box: Command, private: str) -> None:

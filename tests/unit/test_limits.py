@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from estiba.errors import FailedPrecondition, InvalidArgument
 from estiba.linux import cgroup, cgroup_files
 from estiba.linux.cgroup import Host
+from estiba.linux.device_program import device_program
+from estiba.linux.mountinfo import Mount
 from estiba.runtime import limits
+from estiba.runtime.options import Device
 from tests.unit.test_runtime_spec import facts, options
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ALL = facts(cgroups=Host({name: f"/c/{name}" for name in (*cgroup.CONTROLLERS, "freezer", "cpuacct")}, {}))
-UNIFIED = Host(dict.fromkeys(("memory", "pids", "cpu", "cpuset", "io", "freezer", "cpuacct"), "/u"), {}, "/u")
+UNIFIED = Host(dict.fromkeys(("memory", "pids", "cpu", "cpuset", "io", "devices", "freezer", "cpuacct"), "/u"), {}, "/u")
 
 
 def resources(*words: tuple[str, str], before: dict[str, Any] | None = None, **attributes: Any) -> dict[str, Any]:
@@ -114,7 +121,44 @@ def test_rules_that_only_allow_need_no_controller() -> None:
     allow = {"allow": True, "type": "c", "major": 42, "access": "rw"}
     assert Host({}, {}).groups("ID", {"devices": [allow]}) == []
     (group,) = ALL.cgroups.groups("ID", {"devices": [allow, {"allow": False, "access": "m"}]})
-    assert group.writes == [("devices.allow", "c 42:* rw"), ("devices.deny", "a *:* m")]
+    assert group.writes == [("devices.allow", "c 42:* rw"), ("devices.deny", "b *:* m"), ("devices.deny", "c *:* m")]
+
+
+def test_the_hosts_user_namespace_has_an_allow_list() -> None:
+    """Of a container in a namespace of its own the kernel keeps all devices; a privileged one, and a host without rules, have none."""
+    device = Device("/dev/x", "/dev/x", "r")
+    rules = limits.resources(options(userns="host", devices=[device]), ALL)["devices"]
+    assert (rules[0], rules[-1]) == ({"allow": False}, {"allow": True, "path": "/dev/x", "access": "r"})
+    assert {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"} in rules
+    assert "devices" not in limits.resources(options(), ALL)
+    assert "devices" not in limits.resources(options(userns="host", privileged=True), ALL)
+    assert "devices" not in limits.resources(options(userns="host"), facts(cgroups=Host({}, {})))
+
+
+def test_version_1_takes_the_type_a_for_everything() -> None:
+    """What says less is said of either type: of one that is denied or allowed, nothing else may be."""
+    rules: list[dict[str, Any]] = [{"allow": False}, {"allow": True, "major": 7}, {"allow": True, "type": "a", "major": -1, "access": "rmw"}, {"allow": True, "type": "p"}]
+    lines = [("devices.deny", "a *:* rwm"), ("devices.allow", "b 7:* rwm"), ("devices.allow", "c 7:* rwm"), ("devices.allow", "a *:* rmw")]
+    assert cgroup_files.device_writes(rules) == lines
+
+
+def test_rules_of_devices_are_a_program_on_version_2() -> None:
+    rules = [{"allow": False, "type": "c", "major": 10, "minor": 237, "access": "w"}]
+    (group,) = UNIFIED.groups("ID", {"devices": rules})
+    assert (group.controllers, group.writes, group.devices) == ([], [], device_program(rules, allowed=True))
+    assert UNIFIED.groups("ID", {"pids": {"limit": 5}})[0].devices == b""
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_only_root_has_rules_of_devices_on_version_2(tmp_path: Path, uid: int) -> None:
+    settings: Any = SimpleNamespace(uid=uid)
+    host = Host.of(settings, [Mount(f"1 0 0:1 / {tmp_path} rw - cgroup2 cgroup2 rw")])
+    assert host.available("devices") == (uid == 0)
+    assert uid == 0 or "takes root" in host.reason("devices")
+    version1 = Mount(f"1 0 0:1 / {tmp_path}/devices rw - cgroup cgroup rw,devices")
+    (tmp_path / "devices").mkdir()
+    both = Host.of(settings, [version1, Mount(f"1 0 0:1 / {tmp_path} rw - cgroup2 cgroup2 rw")])
+    assert both.folders["devices"] == f"{tmp_path}/devices"
 
 
 def test_a_container_without_limits_is_counted() -> None:

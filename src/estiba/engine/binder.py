@@ -70,9 +70,9 @@ class Binder:
             if not self._is_own(mount) and mount["source"] not in self.bindings.devices:
                 self._bind(mount, mount["source"])
 
-    def bind(self, status: int, groups: Sequence[int] = ()) -> None:
+    def bind(self, status: int, groups: Sequence[tuple[int, bytes]] = ()) -> None:
         """Opens the rest, which is the container's own. `status` is the descriptor of its status file, `groups` those of its control
-        groups. Raises InvalidArgument for more mounts than a plan has slots.
+        groups, each with its program of devices. Raises InvalidArgument for more mounts than a plan has slots.
         """
         bindings, folder = self.bindings, self._record.folder
         for mount in self._binds():
@@ -89,9 +89,9 @@ class Binder:
             bindings.binfmt = (self._open(os.path.dirname(self.interpreter.program)), self.interpreter.rule)
         self._bind_host(status, groups)
 
-    def _bind_host(self, status: int, groups: Sequence[int]) -> None:
+    def _bind_host(self, status: int, groups: Sequence[tuple[int, bytes]]) -> None:
         bindings = self.bindings
-        bindings.cgroups = [bindings.add(descriptor) for descriptor in groups]
+        bindings.cgroups = [(bindings.add(descriptor), program) for descriptor, program in groups]
         bindings.status = bindings.add(status)
         bindings.stdin = int(self._options.interactive)
         bindings.muted = _muted(self._options.attach)

@@ -148,7 +148,7 @@ class Launching:
         folder, name = os.path.split(event_log.path_for(subject))
         slot = self.bindings.add(os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self.bindings.events = (slot, name, *event_log.lines(subject))
-        self.binder.bind(self._status, [cgroup.make(group) for group in self.groups])
+        self.binder.bind(self._status, [(cgroup.make(group), group.devices) for group in self.groups])
 
     def created(self) -> Created:
         """The result: the plan of what was bound."""

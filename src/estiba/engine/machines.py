@@ -175,7 +175,7 @@ class MachineBinder(Binder):
             self._disk(disk.path, writable=False)
         super().open_sources()
 
-    def bind(self, status: int, groups: Sequence[int] = ()) -> None:
+    def bind(self, status: int, groups: Sequence[tuple[int, bytes]] = ()) -> None:
         bindings = self.bindings
         path = guest_disks.top_path(self._record.folder)
         if not self._dry and not os.path.exists(path):
@@ -269,7 +269,7 @@ class MachineBinder(Binder):
             bindings.binds[destination] = tree.slot(f"{layout.GUEST_BINDS}/{number}")
         for number, mount in enumerate(mount for mount in self._binds() if self._is_own(mount)):
             bindings.volumes[mount["destination"]] = tree.folder(f"{layout.GUEST_TOP}/volumes/{number}")
-        bindings.cgroups = [self._group(tree)]
+        bindings.cgroups = [(self._group(tree), b"")]
         bindings.seccomp = self._filter
         bindings.stdin = int(self._options.interactive)
         bindings.window = window() if self._options.tty else (0, 0)

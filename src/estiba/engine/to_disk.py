@@ -150,7 +150,7 @@ def _plan(options: RunOptions, stack: Stack, names: list[str]) -> bytes:
     bindings.files = [(tree.file(name, text.encode()), f"/etc/{name}") for name, text in zip(FILES, _files(options), strict=True)]
     for number, mount in enumerate(mount for mount in options.mounts if mount.type == "volume"):
         bindings.binds[mount.target] = bindings.volumes[mount.target] = tree.folder(f"{layout.GUEST_TOP}/volumes/{number}")
-    bindings.cgroups = [tree.group([])]
+    bindings.cgroups = [(tree.group([]), b"")]
     profile = read_profile(options.seccomp) if options.seccomp not in (None, "unconfined") else None
     bindings.seccomp = filter_of(options, profile, spec, stack.platform.architecture, os.uname().machine)
     bindings.stdin = 1

@@ -39,10 +39,11 @@ _KNOWN = (*CONTROLLERS, *_ALWAYS)
 class Group:
     """One directory to make: `base` of its hierarchy, its `path` below that, and the writes, in their order.
 
-    Version 2 only: `controllers` that it must have, and `others` that are left out where they cannot be had.
+    Version 2 only: `controllers` that it must have, `others` that are left out where they cannot be had, and the program that decides
+    about devices, empty where none does.
     """
 
-    __slots__ = ("base", "controllers", "others", "path", "writes")
+    __slots__ = ("base", "controllers", "devices", "others", "path", "writes")
 
     def __init__(
         self, base: str, path: str, writes: Iterable[Write] = (), controllers: Iterable[str] = (), others: Iterable[str] = ()
@@ -52,6 +53,7 @@ class Group:
         self.writes = list(writes)
         self.controllers = list(controllers)
         self.others = list(others)
+        self.devices = b""
 
 
 class Host:
@@ -81,6 +83,12 @@ class Host:
                 base = _unified_base(settings.uid, mount.target)
         if base:
             names = [name for name in _words(f"{base}/cgroup.controllers") if name in CONTROLLERS]
+            if "devices" in folders:
+                pass  # of version 1
+            elif settings.uid == 0:
+                names.append("devices")
+            else:
+                reasons.setdefault("devices", "on cgroup version 2 its rules are a program of the kernel (BPF), which takes root")
             # Before version 1's freezer: what stands still there can be killed all the same.
             if not _note([*names, *_ALWAYS], base, "cgroup version 2", folders, reasons):
                 base = ""
@@ -133,7 +141,11 @@ class Host:
             not_in_version2(resources)
         for controller in first:
             group = self._group(found, controller, container_id, parent)
-            if self.is_version2(controller):
+            if controller == "devices" and self.is_version2(controller):
+                from estiba.linux.device_program import device_program
+
+                group.devices = device_program(resources["devices"], allowed=True)
+            elif self.is_version2(controller):
                 group.writes += second.get(controller, ())
                 group.controllers.append(controller)
             else:

@@ -111,17 +111,24 @@ def _cpuset(cpu: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("cpuset.cpus", cpu.get("cpus", "")), ("cpuset.mems", cpu.get("mems", ""))]
 
 
-def _device_rules(rules: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _device_rules(rules: Sequence[Mapping[str, Any]]) -> list[Write]:
     """Nothing is forbidden before a rule forbids it, so that rules which only allow need no group."""
-    if all(rule["allow"] for rule in rules):
-        return []
-    return [
-        (
-            "devices.allow" if rule["allow"] else "devices.deny",
-            f"{rule.get('type') or 'a'} {_number(rule.get('major'))}:{_number(rule.get('minor'))} {rule.get('access') or 'rwm'}",
-        )
-        for rule in rules
-    ]
+    return [] if all(rule["allow"] for rule in rules) else device_writes(rules)
+
+
+def device_writes(rules: Sequence[Mapping[str, Any]]) -> list[Write]:
+    """Rules of devices as lines of version 1 (cgroup-v1/devices.rst).
+
+    There the type `a` is all devices and every access, whatever stands behind it: a rule of both types that says less becomes two.
+    """
+    writes: list[Write] = []
+    for rule in rules:
+        kind, access = rule.get("type") or "a", rule.get("access") or "rwm"
+        rest = f"{_number(rule.get('major'))}:{_number(rule.get('minor'))} {access}"
+        everything = kind == "a" and rest.startswith("*:*") and len(access) == len("rwm")
+        kinds = "" if kind == "p" else "a" if everything else "bc" if kind == "a" else "c" if kind == "u" else kind
+        writes += [("devices.allow" if rule["allow"] else "devices.deny", f"{letter} {rest}") for letter in kinds]
+    return writes
 
 
 def _number(number: int | None) -> str:

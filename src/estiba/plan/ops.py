@@ -41,6 +41,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     28: ("guest_slot", "guest", "us", ("number", "path")),
     29: ("guest_cgroup", "guest", "usll", ("number", "name", "limits", "optional")),
     30: ("join_root", "host", "u", ("slot",)),
+    31: ("cgroup_devices", "host", "ub", ("slot", "program")),
     32: ("overlay", "container", "uluuq", ("layers", "lowers", "upper", "volatile", "flags")),
     33: ("root", "container", "uq", ("slot", "flags")),
     34: ("mount", "container", "ssql", ("fstype", "target", "flags", "options")),
@@ -298,6 +299,14 @@ def join_root(slot: int) -> Op:
     slot's folder.
     """
     return (30, slot)
+
+
+def cgroup_devices(slot: int, program: bytes) -> Op:
+    """The cgroup (of version 2) whose directory is the slot gets a program that decides about devices, beside those
+    that it and its parents have, before the container's first process is in it (bpf(2),
+    BPF_PROG_TYPE_CGROUP_DEVICE). `program` are struct bpf_insn.
+    """
+    return (31, slot, program)
 
 
 def overlay(layers: int, lowers: Sequence[str | bytes], upper: int, volatile: int, flags: int) -> Op:

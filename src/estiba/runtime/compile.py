@@ -60,8 +60,9 @@ class Bindings:
     `slots` in the order of their numbers; the attributes that name one hold its number. `lowers` are paths beneath the `layers`
     slot, topmost first. `binds` maps a mount's destination to the slot of its source, `volumes` that of a folder of the container's
     own; `devices` are host device nodes that the caller, never an image, named. `files` are (slot, target) pairs bound
-    before the caller's mounts. `binfmt` is the slot of a folder and the rule that names an interpreter there. `idmapped` slots
-    reach the container through its own user namespace's map. `window` is rows and columns of a terminal. `stdin` is 0, 1 or 2;
+    before the caller's mounts. `cgroups` are slots, each with its program of devices or nothing. `binfmt` is the
+    slot of a folder and the rule that names an interpreter there. `idmapped` slots reach the container through its own user
+    namespace's map. `window` is rows and columns of a terminal. `stdin` is 0, 1 or 2;
     `muted` are the output streams that the client does not copy: 1 output, 2 error. `log`, `events` and `listen` are what the
     operations of these names take. `cleanup` are the operations of the after section. In a guest's plan `prepare` comes first and binds
     the slots; in that of a machine's jail `machine` stands in the place of `execute`.
@@ -112,7 +113,7 @@ class Bindings:
         self.devices: frozenset[str] = frozenset()
         self.files: list[tuple[int, str]] = []
         self.idmapped: list[tuple[int, bool]] = []
-        self.cgroups: list[int] = []
+        self.cgroups: list[tuple[int, bytes]] = []
         self.status: int | None = None
         self.events: tuple[int, str, bytes, bytes, bytes, bytes] | None = None
         self.listen: tuple[int, str] | None = None
@@ -163,8 +164,10 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
     yield ops.namespaces(namespace_flags(spec) & ~_CLONE["user"])
     for number, recursive in bindings.idmapped:
         yield ops.idmap(number, int(recursive))
-    for number in bindings.cgroups:
+    for number, devices in bindings.cgroups:
         yield ops.cgroup(number)
+        if devices:
+            yield ops.cgroup_devices(number, devices)
     terminal = spec["process"]["terminal"]
     yield ops.streams(2 if terminal else 1, bindings.stdin, *bindings.window)
     yield ops.client(int(bindings.attached) and 1 | bindings.muted << 1, int(bindings.signal_proxy))

@@ -43,7 +43,7 @@ def resources(options: RunOptions, facts: HostFacts) -> Spec:
     limit = pids(options)
     if options.pids_limit is None and limit != UNLIMITED and facts.cgroups.available("pids"):
         given["pids"] = {"limit": limit}
-    rules = [*options.device_rules, *_narrowed(options)]
+    rules = _allow_list(options) if _makes_nodes(options, facts) else [*options.device_rules, *_narrowed(options)]
     return {**given, "devices": [dict(rule) for rule in rules]} if rules else given
 
 
@@ -118,6 +118,19 @@ def _block(options: RunOptions) -> Spec:
 
 def _given(**members: Any) -> Spec:
     return {name: value for name, value in members.items() if value is not None}
+
+
+def _makes_nodes(options: RunOptions, facts: HostFacts) -> bool:
+    """Whether the container is in the host's user namespace, where any device's node can be made (mknod(2)), and can be limited there."""
+    return options.userns == "host" and not options.privileged and facts.cgroups.available("devices")
+
+
+def _allow_list(options: RunOptions) -> list[Spec]:
+    """As Docker: the default devices, those of --device, and the caller's own rules."""
+    from estiba.linux.device_rules import DEFAULT_RULES
+
+    given = [{"allow": True, "path": device.source, "access": device.permissions} for device in options.devices]
+    return [{"allow": False}, *DEFAULT_RULES, *given, *options.device_rules]
 
 
 def _narrowed(options: RunOptions) -> list[Spec]:

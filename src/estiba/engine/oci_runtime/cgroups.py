@@ -10,10 +10,11 @@ import time
 from estiba.engine.oci_runtime.resources import version1, version2
 from estiba.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from estiba.linux import mountinfo
+from estiba.linux.idmap import ALL_IDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from estiba.engine.oci_runtime.config import Section
 
@@ -148,6 +149,19 @@ def set_all(groups: Sequence[tuple[Hierarchy, str]], resources: Section) -> None
             raise FailedPrecondition(f"cannot set network.{key}: this machine has no control group of {controller}")
     if resources.value.get("unified") and not unified:
         raise FailedPrecondition("cannot use resources.unified: this machine has control groups of version 1")
+
+
+def may_make_devices() -> bool:
+    """Whether this process is root in the first user namespace: nobody else can make a device, or load rules for it (mknod(2), bpf(2))."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return os.geteuid() == 0 and file.read().split() == ["0", "0", str(ALL_IDS)]
+
+
+def require_devices(hierarchies: Iterable[Hierarchy]) -> None:
+    """Refuses to make a container whose devices nothing would limit. Raises FailedPrecondition."""
+    limited = any(hierarchy.unified or "devices" in hierarchy.controllers for hierarchy in hierarchies)
+    if not limited and may_make_devices():
+        raise FailedPrecondition("cannot limit devices: this machine has no control group of devices")
 
 
 def members(groups: Sequence[str], *, below: bool = True) -> list[int]:

@@ -97,6 +97,7 @@ def _make_groups(state: State, bundle: Bundle) -> list[tuple[Hierarchy, str]]:
     state.write()
     made = [(hierarchy, path) for hierarchy, path in wanted if cgroups.make(hierarchy, path)]
     state.cgroups = [path for _, path in made]
+    cgroups.require_devices(hierarchy for hierarchy, _ in made)
     cgroups.set_all(made, resources)
     return made
 

@@ -11,10 +11,13 @@ import os
 import stat
 
 from estiba.engine.oci_runtime import process_plan
+from estiba.engine.oci_runtime.cgroups import may_make_devices
 from estiba.engine.oci_runtime.hooks import hooks
 from estiba.engine.oci_runtime.mount_options import RDONLY, MountOptions
+from estiba.engine.oci_runtime.resources import device_rules
 from estiba.engine.oci_runtime.state import SOCKET
 from estiba.errors import InvalidArgument, NotFound, NotImplemented
+from estiba.linux.device_program import device_program
 from estiba.oci.strict_json import dumps
 from estiba.plan import ops
 from estiba.runtime.mounts import DEVICES, LINKS, NOEXEC, NOSUID
@@ -127,8 +130,11 @@ class ContainerPlan:
         if self._namespaces.get("time") == "":
             yield ops.time_offsets(_offsets(linux.section("timeOffsets")))
         yield ops.namespaces(flags)
-        for _, path in self._groups:
-            yield ops.cgroup(self._open("cgroup", path))
+        for hierarchy, path in self._groups:
+            slot = self._open("cgroup", path)
+            yield ops.cgroup(slot)
+            if hierarchy.unified and may_make_devices():
+                yield ops.cgroup_devices(slot, device_program(device_rules(linux.section("resources")), allowed=False))
         yield streams(self._bundle.process)
         yield ops.listen(self._open("state", self._state.folder), SOCKET)
         yield ops.caller(caller, int(self._keyring))
@@ -190,7 +196,7 @@ class ContainerPlan:
         if any(mount.text("destination") == "/dev" and MountOptions(mount.texts("options")).bind for mount in mounts):
             return
         listed = {device.text("path"): device for device in self._bundle.linux.sections("devices")}
-        mknod = "user" not in self._namespaces and _may_make_devices()
+        mknod = "user" not in self._namespaces and may_make_devices()
         for path in DEVICES:
             if path not in listed:
                 status = os.stat(path)
@@ -290,12 +296,6 @@ def _offsets(section: Section) -> str:
         seconds = offset.number("secs", 0, minimum=-(1 << 62), maximum=1 << 62)
         lines.append(f"{clock} {seconds} {offset.number('nanosecs', 0, maximum=999_999_999)}\n")
     return "".join(lines)
-
-
-def _may_make_devices() -> bool:
-    """Whether this process is in the first user namespace: in any other mknod(2) of a device is refused."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return os.geteuid() == 0 and file.read().split() == ["0", "0", "4294967295"]
 
 
 def _bound_device(path: str) -> Op:

@@ -7,42 +7,31 @@ from __future__ import annotations
 import os
 
 from estiba.errors import InvalidArgument
+from estiba.linux.cgroup_files import device_writes
+from estiba.linux.device_rules import DEFAULT_RULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
 
     from estiba.engine.oci_runtime.config import Section
 
-    Writes = list[tuple[str, str]]
+    Writes = list[tuple[str, ...]]
 
-# What every container may open, whatever its bundle allows (config-linux.md#default-devices), and mknod(2) of all.
-DEFAULT_DEVICES = (
-    ("c", "*:*", "m"),
-    ("b", "*:*", "m"),
-    ("c", "1:3", "rwm"),
-    ("c", "1:5", "rwm"),
-    ("c", "1:7", "rwm"),
-    ("c", "1:8", "rwm"),
-    ("c", "1:9", "rwm"),
-    ("c", "5:0", "rwm"),
-    ("c", "5:1", "rwm"),
-    ("c", "5:2", "rwm"),
-    ("c", "136:*", "rwm"),
-)
 _INT64 = (1 << 63) - 1
 
 
 def version1(controllers: Sequence[str], resources: Section, path: str) -> Writes:
     """The files of the group `path` of a hierarchy of version 1."""
-    makers = {
+    makers: dict[str, Callable[[], Writes]] = {
         "memory": lambda: _memory1(resources.section("memory"), path),
         "cpu": lambda: _cpu1(resources.section("cpu"), path),
         "cpuset": lambda: _cpuset(resources.section("cpu")),
         "pids": lambda: _pids(resources),
         "blkio": lambda: _blkio(resources.section("blockIO"), path),
         "hugetlb": lambda: _hugetlb(resources, "limit_in_bytes"),
-        "devices": lambda: _devices(resources),
+        "devices": lambda: device_writes(device_rules(resources)),
         "net_cls": lambda: _given([("net_cls.classid", resources.section("network").given("classID"))]),
         "net_prio": lambda: _priorities(resources.section("network")),
         "rdma": lambda: _rdma(resources),
@@ -159,7 +148,7 @@ def _priorities(network: Section) -> Writes:
 
 
 def _rdma(resources: Section) -> Writes:
-    writes = []
+    writes: Writes = []
     for name in resources.section("rdma").value:
         device = resources.section("rdma").section(name)
         words = (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object"))
@@ -168,32 +157,23 @@ def _rdma(resources: Section) -> Writes:
     return writes
 
 
-def device_rules(resources: Section) -> list[tuple[bool, str, str, str]]:
-    """Whether allowed, type, numbers and access of each rule, in order; none of before is left when they begin."""
-    rules = []
+def device_rules(resources: Section) -> list[dict[str, Any]]:
+    """All rules, in order; none of before is left when they begin, and whatever a bundle forbids a container has the default devices."""
+    rules: list[dict[str, Any]] = [{"allow": False}]
     for rule in resources.sections("devices"):
         kind, access = rule.text("type", "a") or "a", rule.text("access", "rwm") or "rwm"
         if kind not in ("a", "b", "c", "u", "p") or not set(access) <= set("rwm"):
             raise InvalidArgument(f"cannot use {rule.what}: type {kind!r} or access {access!r} is unknown")
-        major, minor = (rule.given(key, minimum=-1, maximum=_INT64) for key in ("major", "minor"))
-        numbers = ":".join("*" if number in (None, -1) else str(number) for number in (major, minor))
-        rules.append((rule.flag("allow"), "c" if kind == "u" else kind, numbers, access))
-    return [(False, "a", "*:*", "rwm"), *rules, *((True, *device) for device in DEFAULT_DEVICES)]
-
-
-def _devices(resources: Section) -> Writes:
-    return [
-        ("devices.allow" if allow else "devices.deny", "a" if kind == "a" else f"{kind} {numbers} {access}")
-        for allow, kind, numbers, access in device_rules(resources)
-        if kind != "p"
-    ]
+        major, minor = (rule.number(key, -1, minimum=-1, maximum=_INT64) for key in ("major", "minor"))
+        rules.append({"allow": rule.flag("allow"), "type": kind, "major": major, "minor": minor, "access": access})
+    return [*rules, *DEFAULT_RULES]
 
 
 # --- version 2 -----------------------------------------------------------------------------------------------------------
 
 
 def version2(resources: Section) -> Writes:
-    """The files of a group of version 2, but for devices, which are a program there."""
+    """The files of a group of version 2. Its rules of devices are no file, but a program (`device_rules`, `device_program`)."""
     memory, cpu = resources.section("memory"), resources.section("cpu")
     limit, swap = _integer(memory, "limit"), _integer(memory, "swap")
     if swap not in (None, -1) and limit not in (None, -1):

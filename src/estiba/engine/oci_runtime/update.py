@@ -5,7 +5,7 @@ from __future__ import annotations
 from estiba.engine.oci_runtime import cgroups
 from estiba.engine.oci_runtime.config import Section
 from estiba.engine.oci_runtime.state import State
-from estiba.errors import Conflict
+from estiba.errors import Conflict, FailedPrecondition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,4 +28,6 @@ def update(root: str, name: str, resources: dict[str, Any]) -> None:
             for path in state.cgroups
             if path.startswith(hierarchy.target + "/") and (section.has("devices") or hierarchy.controllers != ("devices",))
         ]
+        if section.value.get("devices") and any(hierarchy.unified for hierarchy, _ in groups):
+            raise FailedPrecondition("cannot change rules of devices: on control groups of version 2 a container has those of its creation")
         cgroups.set_all(groups, section)
