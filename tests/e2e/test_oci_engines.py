@@ -1,4 +1,4 @@
-"""Other engines with estiba as their OCI runtime: containerd, Docker and Podman of this machine, each a private one."""
+"""Other engines with estiba as their OCI runtime: containerd, Docker, Podman and Buildah of this machine, each a private one."""
 
 from __future__ import annotations
 
@@ -128,3 +128,21 @@ def test_podman(folder: Path, archive: Path) -> None:
     podman("rm", "--force", "--time", "0", name)
     podman("rmi", "localhost/box")
     shutil.rmtree(folder / "pod", ignore_errors=True)
+
+
+def test_buildah(folder: Path, archive: Path) -> None:
+    """The twin has another runtime, which does nothing: so it is estiba that runs the programs."""
+    buildah = engine(["buildah", "--root", f"{folder}/build", "--runroot", f"{folder}/buildrun", "--storage-driver", "vfs"])
+    through = ("--isolation", "oci", "--network", "none", "--runtime")
+    (folder / "Containerfile").write_text(f'FROM scratch\nADD {archive.name} /\nRUN ["/bin/sh", "-c", "echo $((40 + 2)) > /made"]\n')
+    build = ("bud", "--tag", "localhost/made", *through)
+    assert "exit status 1" in buildah(*build, "/bin/false", str(folder), status=1).stderr
+    buildah(*build, RUNTIME, str(folder))
+    buildah("push", "localhost/made", f"oci:{folder}/layout:made")
+    buildah("rmi", "--all", "--force")
+    buildah("from", "--name", "one", f"oci:{folder}/layout:made")
+    assert buildah("run", *through, RUNTIME, "one", "/bin/cat", "/made").stdout == "42\n"
+    buildah("run", *through, RUNTIME, "--user", "12:13", "one", "/bin/sh", "-c", "exit $(id -u)", status=12)
+    assert "estiba: cannot run nowhere" in buildah("run", *through, RUNTIME, "one", "nowhere", status=1).stderr
+    buildah("rm", "--all")
+    buildah("rmi", "--all", "--force")
