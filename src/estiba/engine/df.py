@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from estiba.engine.containers import Container, list_containers
 from estiba.engine.files.host_source import open_folder
 from estiba.engine.guest_disks import is_layer_disk, top_path
+from estiba.engine.images import ImageRow
 from estiba.engine.units import human_size
 from estiba.store.layout import Store
-from estiba.store.usage import Usage, disk_usage
+from estiba.store.usage import ImageUsage, Usage, disk_usage
 
 #: Folders in folders that are still looked into: each costs a walk from the top.
 _DEEPEST = 200
@@ -54,6 +55,21 @@ def df(store: Store) -> DiskUsage:
     """Measures the store. Raises DataLoss when a container's state cannot be read."""
     usage = disk_usage(store)
     return DiskUsage([_images(usage), _containers(store), *_machine_disks(store)], usage.saved_by_layers, usage.saved_by_files)
+
+
+class ImageUsageRow(ImageRow):
+    """One name of one image, and what of it other images stand on too."""
+
+    def __init__(self, usage: ImageUsage) -> None:
+        super().__init__(usage.image, usage.size)
+        self.SharedSize = human_size(usage.shared)
+        self.UniqueSize = human_size(usage.unique)
+        self.Containers = str(usage.containers)
+
+
+def images_in_detail(store: Store) -> list[ImageUsageRow]:
+    """A row for each image, largest first."""
+    return [ImageUsageRow(usage) for usage in sorted(disk_usage(store).images, key=lambda usage: usage.size, reverse=True)]
 
 
 def _images(usage: Usage) -> UsageRow:
