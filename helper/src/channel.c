@@ -65,6 +65,25 @@ int channel_connect(int directory, const char *name)
     return fd < 0 || call_in(directory, name, connect, fd) != 0 ? -1 : keep_fd(&fd);
 }
 
+static int call_at(const char *path, socket_call *call, int flags)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    autoclose fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | flags, 0);
+
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    return fd < 0 || call(fd, (struct sockaddr *)&address, sizeof address) != 0 ? -1 : keep_fd(&fd);
+}
+
+int channel_mailbox(const char *path)
+{
+    return call_at(path, bind, SOCK_NONBLOCK);
+}
+
+int channel_mail(const char *path)
+{
+    return call_at(path, connect, 0);
+}
+
 int channel_send(int fd, const struct message *message, const void *data, size_t size, const struct descriptors *descriptors,
                  int flags)
 {

@@ -34,6 +34,8 @@ enum message_type {
     MESSAGE_CLIENT = 38,       /* number: a later client's, descriptor: its connection; the keeper holds it for a next monitor */
     MESSAGE_CLIENT_GONE = 39,  /* number */
     MESSAGE_JOINED = 40,       /* number: the pid of the process that was made in the container, descriptor: its pidfd */
+    /* exec <-> a machine's first process, beside STARTED, FAILED, EXITED, SIGNAL and SIZE (machine_programs.h) */
+    MESSAGE_PROGRAM = 42,      /* number: 1 with standard input; descriptors: a connection, the plan, output, error, perhaps input */
     MESSAGE_ASK = 41,          /* number: a pid; the caller's hooks run until it says MESSAGE_GO (PROTOCOL.md, "Create") */
 };
 
@@ -63,6 +65,10 @@ void channel_pair(int ends[2]);
 /* A socket `name` in a directory, for its owner alone: one that waits for clients, or one that is connected to it. -1 with errno. */
 int channel_listen(int directory, const char *name);
 int channel_connect(int directory, const char *name);
+
+/* For messages that stand alone (SOCK_DGRAM), at a path in the tree of both: where they arrive, and where they are put in. -1 with errno. */
+int channel_mailbox(const char *path);
+int channel_mail(const char *path);
 
 /* 0, or -1 with errno. `flags` as send(2); SIGPIPE is never raised. */
 int channel_send(int fd, const struct message *message, const void *data, size_t size, const struct descriptors *descriptors,

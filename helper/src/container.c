@@ -269,6 +269,8 @@ void container_main(struct run *run, int connection)
             op_execute(&self, op);
         else if (op_is(op, OP_MACHINE))
             op_machine(&self, op);
+        else if (op_is(op, OP_MACHINE_EXECUTE))
+            op_machine_execute(&self, op);
         else
             carry_out(&self, op);
         if (join != NULL && op_is(op, OP_OVERLAY))

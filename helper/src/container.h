@@ -105,6 +105,8 @@ void check_program(struct container *self);
 void place_streams(struct container *self);
 /* machine.c: PID 1 with a machine monitor as its child, which runs the program in a guest. */
 _Noreturn void op_machine(struct container *self, const struct op *op);
+/* machine_execute.c: stands for a program in the guest of a machine whose jail was joined. */
+_Noreturn void op_machine_execute(struct container *self, const struct op *op);
 /* init.c: PID 1 with the program as its child; returns in the child. */
 void start_under_init(struct container *self);
 

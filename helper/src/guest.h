@@ -1,4 +1,5 @@
-/* PID 1 of a guest: guest.c (the loop), guest_session.c (its programs), guest_boot.c (its tree and its channel), guest_disk.c, guest_alone.c. */
+/* PID 1 of a guest: guest.c (the loop), guest_session.c (its programs), guest_boot.c (its tree and its channel), guest_serve.c (what is no program),
+ * guest_disk.c, guest_alone.c. */
 #ifndef ESTIBA_GUEST_H
 #define ESTIBA_GUEST_H
 
@@ -34,8 +35,11 @@ void guest_load_modules(void);
 /* guest_boot.c: a root that can be pivoted from, the kernel's file systems, and the channel, non-blocking, with its window or 0. */
 void guest_make_tree(void);
 int guest_open_channel(uint64_t *window);
-/* The operations of side `guest`, in order. */
-void guest_prepare(struct plan *plan);
+/* The operations of side `guest`, in order; `program` is the pidfd of the container's own, -1 without it. */
+void guest_prepare(struct plan *plan, int program);
+/* guest_serve.c: what the plan wants in the place of a program, done by this process's child, is told over `connection` as of a program's
+ * keeper. Returns where it wants a program. */
+void guest_serve(const struct plan *plan, int connection);
 /* guest_disk.c: the device of PARTLABEL=NAME, a partition (as of mount(8)), or SERIAL=NUMBER, a disk; waited for: disks are found while a kernel boots. */
 const char *guest_disk(const char *name);
 /* Everything that was written is on the disks. */

@@ -209,15 +209,27 @@ static void op_guest_file(const struct op *op)
         fail(LAUNCH, "guest_file", errno, NULL, "%s", path);
 }
 
-static void bind_slot(struct plan *plan, const struct op *op, uint32_t number, const char *path)
+static void bind_slot(struct plan *plan, const struct op *op, uint32_t number, int fd, const char *path)
+{
+    if (number >= MAX_SLOTS || plan->slots[number].fd >= 0)
+        fail(LAUNCH, "plan", 0, NULL, "%s binds a slot that cannot be bound", op->schema->name);
+    plan->slots[number] = (struct slot){.fd = fd, .path = path};
+}
+
+static void bind_path(struct plan *plan, const struct op *op, uint32_t number, const char *path)
 {
     int fd = open(path, O_PATH | O_CLOEXEC);
 
-    if (number >= MAX_SLOTS || plan->slots[number].fd >= 0)
-        fail(LAUNCH, "plan", 0, NULL, "%s binds a slot that cannot be bound", op->schema->name);
     if (fd < 0)
         fail(LAUNCH, op->schema->name, errno, NULL, "%s", path);
-    plan->slots[number] = (struct slot){.fd = fd, .path = path};
+    bind_slot(plan, op, number, fd, path);
+}
+
+static void op_guest_program(struct plan *plan, const struct op *op, int program)
+{
+    if (program < 0)
+        fail(LAUNCH, "join", 0, "the container may have ended", "the machine runs no program");
+    bind_slot(plan, op, op->args.guest_program.number.u, program, "");
 }
 
 /* --- its control groups --- */
@@ -264,10 +276,10 @@ static void op_guest_cgroup(struct plan *plan, const struct op *op)
         fail(LAUNCH, "guest_cgroup", errno, NULL, "%s", path);
     set_limits(root, group, &op->args.guest_cgroup.limits, false);
     set_limits(root, group, &op->args.guest_cgroup.optional, true);
-    bind_slot(plan, op, op->args.guest_cgroup.number.u, path);
+    bind_path(plan, op, op->args.guest_cgroup.number.u, path);
 }
 
-void guest_prepare(struct plan *plan)
+void guest_prepare(struct plan *plan, int program)
 {
     for (uint32_t i = 0; i < plan->count; i++) {
         const struct op *op = &plan->ops[i];
@@ -278,8 +290,10 @@ void guest_prepare(struct plan *plan)
         else if (op_is(op, OP_GUEST_FILE))
             op_guest_file(op);
         else if (op_is(op, OP_GUEST_SLOT))
-            bind_slot(plan, op, op->args.guest_slot.number.u, op->args.guest_slot.path.s.data);
+            bind_path(plan, op, op->args.guest_slot.number.u, op->args.guest_slot.path.s.data);
         else if (op_is(op, OP_GUEST_CGROUP))
             op_guest_cgroup(plan, op);
+        else if (op_is(op, OP_GUEST_PROGRAM))
+            op_guest_program(plan, op, program);
     }
 }

@@ -25,6 +25,7 @@ void guest_session_reset(struct guest_session *self, uint32_t number)
 /* --- its plan --- */
 
 static int to_guest = -1; /* of the process that prepares a plan */
+static int first_program = -1; /* pidfd of the container's own */
 
 static void report_to_guest(const char *record, size_t size)
 {
@@ -41,10 +42,11 @@ static _Noreturn void carry_out(const char *data, size_t size, int connection)
     set_failure_sink(report_to_guest);
     signal(SIGCHLD, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
-    if (close_all_but((int[]){connection}, 1) != 0)
+    if (close_all_but((int[]){connection, first_program}, 2) != 0)
         fail(LAUNCH, "close_range", errno, NULL, "of the guest's descriptors");
     plan_decode(&plan, data, size, GUEST_SIDES);
-    guest_prepare(&plan);
+    guest_prepare(&plan, first_program);
+    guest_serve(&plan, connection);
     plan_check_run(&plan);
     run_read(&run, &plan);
     run.monitor = connection;
@@ -153,6 +155,8 @@ static void take_ends(struct guest_session *self, struct descriptors *descriptor
     if (descriptors->count == 0)
         return;
     self->program = descriptors->fds[--descriptors->count];
+    if (self->number == 0)
+        first_program = self->program;
     self->terminal = descriptors->count == 1;
     if (descriptors->count > 0)
         self->outputs[0] = descriptors->fds[0];
@@ -167,6 +171,8 @@ static void take_ends(struct guest_session *self, struct descriptors *descriptor
 static void let_go(struct guest_session *self)
 {
     channel_tell(self->keeper, MESSAGE_REPORTED, 0);
+    if (self->number == 0)
+        first_program = -1;
     close_fd(&self->program);
     if (!self->terminal)
         close_fd(&self->input);
@@ -297,6 +303,8 @@ void guest_session_move(struct guest_session *self, struct link *link, const str
         return;
     if (fds[0].revents != 0)
         hear_keeper(self, link);
+    if (self->keeper < 0)
+        return; /* it has failed: the session may be another program's by now */
     for (unsigned i = 0; i < 2; i++)
         if (fds[i + 1].revents != 0 || self->phase == EXITED)
             read_output(self, link, i);

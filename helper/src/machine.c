@@ -27,7 +27,7 @@
 #include "container.h"
 #include "initramfs.h"
 #include "machine_park.h"
-#include "machine_session.h"
+#include "machine_programs.h"
 #include "terminal.h"
 
 enum { CHANNEL = 3, TAIL = 2048 };
@@ -199,6 +199,8 @@ static void take_signals(void)
     while (read(machine.signals, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD)
             reap();
+        else if (info.ssi_signo == SIGPIPE && info.ssi_pid == (uint32_t)getpid())
+            continue; /* of this process's own writing to a stream that nobody reads any more */
         else if (info.ssi_signo == SIGWINCH && machine.container->terminal)
             tell_size();
         else if (machine.session.phase == STARTED) /* the power button: SIGKILL would reach this process, and nothing be written */
@@ -235,20 +237,6 @@ static void wake(void)
     machine.woken = true;
 }
 
-static void send_plan(void)
-{
-    const char *data = machine.op->args.machine.plan.b.data;
-    size_t size = machine.op->args.machine.plan.b.size, room;
-
-    while (machine.plan_sent < size && (room = link_room(&machine.link)) > 1) {
-        size_t part = size - machine.plan_sent, most = room - 1 < MAX_DATA ? room - 1 : MAX_DATA;
-        struct message message = {.type = MESSAGE_PLAN, .number = (uint32_t)size, .offset = machine.plan_sent};
-        part = part < most ? part : most;
-        link_put(&machine.link, 0, &message, data + machine.plan_sent, part);
-        machine.plan_sent += part;
-    }
-}
-
 static void greet(const struct message *message)
 {
     if (message->number != PROTOCOL_VERSION)
@@ -276,9 +264,9 @@ static void hear(const struct frame *frame, const char *data)
         machine.synced = true;
     else if (frame->message.type == MESSAGE_READ && frame->message.offset <= machine.link.sent)
         machine.link.credit = frame->message.offset;
-    else if (frame->message.type == MESSAGE_FAILED && launching)
+    else if (frame->message.type == MESSAGE_FAILED && frame->session == 0 && launching)
         fail_as(data, frame->size);
-    else if (frame->session != 0 || !machine.ready || !session_hear(&machine.session, frame, data))
+    else if (!machine.ready || !(frame->session > 0 ? programs_hear(frame, data) : session_hear(&machine.session, frame, data)))
         lose_guest("it sent what makes no sense");
     if (launching && machine.session.phase != LAUNCHING)
         report_start();
@@ -317,16 +305,20 @@ static int time_left(void)
     return (int)((machine.deadline - now) / 1000000) + 1;
 }
 
+enum { SESSION = 4, PROGRAMS = SESSION + SESSION_POLLED };
+
 static void turn(void)
 {
-    struct pollfd fds[4 + SESSION_POLLED] = {
+    const union value plan = machine.op->args.machine.plan;
+    struct pollfd fds[PROGRAMS + PROGRAMS_POLLED] = {
         {.fd = machine.link.fd, .events = link_events(&machine.link)},
         {.fd = machine.signals, .events = POLLIN},
         {.fd = machine.console, .events = POLLIN},
         {.fd = machine.parking ? machine.control : -1, .events = POLLIN},
     };
 
-    session_watch(&machine.session, &machine.link, fds + 4);
+    session_watch(&machine.session, &machine.link, fds + SESSION);
+    programs_watch(&machine.link, fds + PROGRAMS);
     if (poll(fds, ARRAY_SIZE(fds), time_left()) < 0)
         return;
     if (fds[2].revents != 0)
@@ -341,9 +333,11 @@ static void turn(void)
     if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
         hear_guest();
     if (machine.ready && plan_goes_by_channel())
-        send_plan();
+        session_send_plan(&machine.session, &machine.link, plan.b.data, plan.b.size, &machine.plan_sent);
     if (machine.ready)
-        session_move(&machine.session, &machine.link, fds + 4);
+        session_move(&machine.session, &machine.link, fds + SESSION);
+    if (machine.ready)
+        programs_move(&machine.link, fds + PROGRAMS);
     link_flush(&machine.link);
 }
 
@@ -361,6 +355,7 @@ void op_machine(struct container *self, const struct op *op)
     if (has_initramfs())
         make_initramfs(op);
     start_monitor(op);
+    programs_open();
     trace("machine");
     open_session();
     if (machine.file >= 0 && !has_initramfs()) {

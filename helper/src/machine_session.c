@@ -9,14 +9,30 @@
 
 void session_open(struct session *self, uint32_t number, const int streams[3])
 {
+    char *data[2] = {self->outputs[0].data, self->outputs[1].data};
+
     *self = (struct session){.number = number, .input = streams[0]};
     for (unsigned i = 0; i < 2; i++) {
         self->outputs[i].fd = streams[i + 1];
-        self->outputs[i].data = allocate(OUTPUT_WINDOW);
+        self->outputs[i].data = data[i] != NULL ? data[i] : allocate(OUTPUT_WINDOW);
     }
     for (unsigned i = 0; i < 3; i++)
         if (streams[i] >= 0 && fcntl(streams[i], F_SETFL, fcntl(streams[i], F_GETFL) | O_NONBLOCK) != 0)
             fail(LAUNCH, "streams", errno, NULL, "of the guest");
+}
+
+bool session_send_plan(const struct session *self, struct link *link, const char *plan, size_t size, size_t *sent)
+{
+    size_t room;
+
+    while (*sent < size && (room = link_room(link)) > 1) {
+        size_t part = size - *sent, most = room - 1 < MAX_DATA ? room - 1 : MAX_DATA;
+        struct message message = {.type = MESSAGE_PLAN, .number = (uint32_t)size, .offset = *sent};
+        part = part < most ? part : most;
+        link_put(link, self->number, &message, plan + *sent, part);
+        *sent += part;
+    }
+    return *sent == size;
 }
 
 static bool take_output(struct session *self, const struct message *message, const char *data, size_t size)

@@ -26,6 +26,9 @@ enum {
     OP_CONNECT = 14,
     OP_DETACH_KEYS = 15,
     OP_JOIN = 17,
+    OP_GUEST_READ = 18,
+    OP_GUEST_PROGRAM = 19,
+    OP_GUEST_FILES = 20,
     OP_CALLER = 21,
     OP_KEEP = 22,
     OP_JOIN_NAMESPACE = 23,
@@ -67,6 +70,7 @@ enum {
     OP_VOLUME = 59,
     OP_BINFMT = 60,
     OP_MACHINE = 70,
+    OP_MACHINE_EXECUTE = 71,
     OP_FORGET = 96,
     OP_DISCARD = 97,
     OP_REMOVE_CGROUP = 98,
@@ -140,6 +144,9 @@ union arguments {
     struct { union value slot, name; } connect;
     struct { union value keys; } detach_keys;
     struct { union value pidfd, flags; } join;
+    struct { union value patterns; } guest_read;
+    struct { union value number; } guest_program;
+    struct { union value write; } guest_files;
     struct { union value slot, keyring; } caller;
     struct { union value slot; } keep;
     struct { union value slot, kind; } join_namespace;
@@ -175,6 +182,7 @@ union arguments {
     struct { union value slot, target, flags; } volume;
     struct { union value slot, rule; } binfmt;
     struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park; } machine;
+    struct { union value plan; } machine_execute;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash, names; } discard;
     struct { union value slot, name; } remove_cgroup;
@@ -237,6 +245,9 @@ static const struct schema schemas[] = {
     {14, SIDE_HOST, "connect", "us"},
     {15, SIDE_HOST, "detach_keys", "b"},
     {17, SIDE_HOST, "join", "uq"},
+    {18, SIDE_GUEST, "guest_read", "l"},
+    {19, SIDE_GUEST, "guest_program", "u"},
+    {20, SIDE_GUEST, "guest_files", "u"},
     {21, SIDE_HOST, "caller", "uu"},
     {22, SIDE_HOST, "keep", "u"},
     {23, SIDE_HOST, "join_namespace", "uq"},
@@ -278,6 +289,7 @@ static const struct schema schemas[] = {
     {59, SIDE_CONTAINER, "volume", "usq"},
     {60, SIDE_CONTAINER, "binfmt", "us"},
     {70, SIDE_CONTAINER, "machine", "llsslbuuuu"},
+    {71, SIDE_CONTAINER, "machine_execute", "b"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usuu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},

@@ -12,6 +12,7 @@ static const uint16_t once[] = {
     OP_USER_NAMESPACE, OP_NAMESPACES, OP_STREAMS, OP_CLIENT, OP_LOG,  OP_STATUS,       OP_REPORT,  OP_TRACE, OP_STOP_SIGNAL,
     OP_LISTEN,         OP_PIVOT,      OP_CONSOLE, OP_USER,   OP_INIT, OP_CAPABILITIES, OP_EXECUTE, OP_CONNECT, OP_DETACH_KEYS,
     OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_BINFMT, OP_EVENTS, OP_JOIN,
+    OP_MACHINE_EXECUTE, OP_GUEST_FILES, OP_GUEST_READ,
     OP_CALLER, OP_TIME_OFFSETS, OP_HOLD, OP_ASK, OP_PROPAGATION, OP_MOVE_ROOT,
     OP_CHANGE_ROOT, OP_JOIN_ROOT,
 };
@@ -193,7 +194,8 @@ void plan_check_attach(const struct plan *plan)
 void plan_check_files(const struct plan *plan)
 {
     static const uint16_t allowed[] = {OP_SLOT,          OP_USER_NAMESPACE,  OP_OVERLAY,    OP_BIND, OP_VOLUME,
-                                       OP_READONLY_ROOT, OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_CONTAINER_MOUNT};
+                                       OP_READONLY_ROOT, OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_CONTAINER_MOUNT,
+                                       OP_GUEST_PROGRAM, OP_GUEST_FILES};
     const struct op *running = plan_find(plan, OP_CONTAINER_ROOT), *overlay = plan_find(plan, OP_OVERLAY);
     const struct op *root = running ? running : overlay, *user = plan_find(plan, OP_USER_NAMESPACE);
 
@@ -226,7 +228,7 @@ static void check_joins(const struct plan *plan)
                                        OP_STATUS,       OP_REPORT, OP_DETACH_KEYS,       OP_CONSOLE,   OP_RLIMIT,
                                        OP_OOM_SCORE_ADJ, OP_BOUNDING, OP_USER,           OP_CAPABILITIES, OP_NO_NEW_PRIVILEGES,
                                        OP_SECCOMP,      OP_WORKING_DIRECTORY, OP_EXECUTE, OP_IDMAP, OP_OVERLAY,
-                                       OP_CONTAINER_MOUNT, OP_PIVOT, OP_EVENTS};
+                                       OP_CONTAINER_MOUNT, OP_PIVOT, OP_EVENTS, OP_MACHINE_EXECUTE, OP_GUEST_PROGRAM, OP_GUEST_SLOT};
     const struct op *join = plan_find(plan, OP_JOIN), *overlay = plan_find(plan, OP_OVERLAY), *pivot = plan_find(plan, OP_PIVOT);
     const struct op *mount = plan_find(plan, OP_CONTAINER_MOUNT);
 
@@ -244,7 +246,7 @@ static void check_makes(const struct plan *plan)
 {
     static const uint16_t others[] = {OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD, OP_CALLER, OP_JOIN_NAMESPACE,
                                       OP_TIME_OFFSETS, OP_HOLD, OP_ASK, OP_HOOK, OP_FILE_SYSTEM, OP_TREE, OP_ATTRIBUTES, OP_DEVICE,
-                                      OP_PROPAGATION, OP_KEEP, OP_MOVE_ROOT, OP_CHANGE_ROOT, OP_JOIN_ROOT};
+                                      OP_PROPAGATION, OP_KEEP, OP_MOVE_ROOT, OP_CHANGE_ROOT, OP_JOIN_ROOT, OP_MACHINE_EXECUTE};
     const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *pivot = plan_find(plan, OP_PIVOT);
     const struct op *root = plan_find(plan, OP_OVERLAY) ? plan_find(plan, OP_OVERLAY) : plan_find(plan, OP_ROOT);
 
@@ -263,16 +265,28 @@ static void check_makes(const struct plan *plan)
             refuse(op, "comes before the root");
 }
 
+/* The program, or what stands for it: one, and last. */
+static void check_end(const struct plan *plan)
+{
+    static const uint16_t ends[] = {OP_EXECUTE, OP_MACHINE, OP_MACHINE_EXECUTE};
+    const struct op *found = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        const struct op *op = plan_find(plan, ends[i]);
+        found = op ? op : found;
+        if (op != NULL && op + 1 < plan->ops + plan->count && op[1].schema->side == SIDE_CONTAINER)
+            refuse(op, "is not the container's last operation");
+    }
+    if (found == NULL)
+        fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
+}
+
 void plan_check_run(const struct plan *plan)
 {
-    const struct op *machine = plan_find(plan, OP_MACHINE), *streams = plan_find(plan, OP_STREAMS);
-    const struct op *execute = machine ? machine : plan_find(plan, OP_EXECUTE);
+    const struct op *streams = plan_find(plan, OP_STREAMS);
 
     check_all(plan);
-    if (execute == NULL)
-        fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
-    if (execute + 1 < plan->ops + plan->count && execute[1].schema->side == SIDE_CONTAINER)
-        refuse(execute, "is not the container's last operation");
+    check_end(plan);
     if (streams != NULL && streams->args.streams.kind.u == 2 && plan_find(plan, OP_CONSOLE) == NULL)
         refuse(streams, "of a pseudo-terminal need console");
     if (plan_find(plan, OP_JOIN) != NULL)
@@ -312,7 +326,7 @@ void plan_check_create(const struct plan *plan)
 {
     static const uint16_t others[] = {OP_CLIENT, OP_LOG, OP_STATUS, OP_REPORT, OP_CONNECT, OP_OVERLAY, OP_VOLUME, OP_INIT, OP_MACHINE,
                                       OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD, OP_BINFMT, OP_EVENTS,
-                                      OP_JOIN};
+                                      OP_JOIN, OP_MACHINE_EXECUTE};
     const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE), *root = plan_find(plan, OP_ROOT);
     bool makes = namespaces != NULL && (namespaces->args.namespaces.flags.q & CLONE_NEWNS) != 0;
     const struct op *pivot = way_in(plan, makes);

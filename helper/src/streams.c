@@ -78,10 +78,13 @@ static void bind_console(struct container *self, int slave)
 void op_console(struct container *self, const struct op *op)
 {
     struct winsize size = {.ws_row = (unsigned short)self->run->rows, .ws_col = (unsigned short)self->run->columns};
+    static const union value none;
     int locked = 0;
 
     (void)op;
-    if (self->joined)
+    if (self->joined && plan_find(self->plan, OP_MACHINE_EXECUTE) != NULL)
+        self->devpts = fs_mount("devpts", "devpts", "/dev/pts", &none, 0); /* a jail has none, and needs none: it is attached nowhere */
+    else if (self->joined)
         self->devpts = joined_devpts(self);
     int master = self->devpts < 0 ? -1 : openat(self->devpts, "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (master < 0 || ioctl(master, TIOCSPTLCK, &locked) != 0)

@@ -9,7 +9,7 @@ import pytest
 
 from estiba.engine import health
 from estiba.engine.health import Check, Health
-from estiba.errors import InvalidArgument, NotImplemented
+from estiba.errors import InvalidArgument
 from estiba.oci.image_config import parse_image_config
 from estiba.runtime.options import RunOptions
 from estiba.runtime.parse_lifecycle import check, duration
@@ -97,15 +97,9 @@ def PARSERS_OFF(made: RunOptions) -> None:  # noqa: N802 - stands for a switch
     no_healthcheck(made)
 
 
-def test_unknown_kinds_and_machines_are_refused() -> None:
+def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="unknown kind"):
         health.wanted(options(), image(Test=["HTTP", "/"]))
-    made = options(cmd="true")
-    made.isolation = "para"
-    with pytest.raises(NotImplemented):
-        health.wanted(made, image())
-    made.health = None
-    assert health.wanted(made, image(Test=["CMD", "true"])) == {}
 
 
 def test_defaults_are_dockers() -> None:

@@ -67,23 +67,23 @@ def prepare(
     status and failure (helper/PROTOCOL.md); `tell` makes events of it. Raises Conflict when the container does not run, and what
     `Tools.root` raises.
     """
-    _check_enters(container)
+    check_enters(container, "exec in")
     if options.env_files:
         from estiba.engine.container_files import read_env_file
 
         read = [entry for path in options.env_files for entry in read_env_file(path)]
         options.env, options.env_files = read + options.env, []
-    stored = stored_options.options(container.options, f"{container.folder}/state.json")
     own = container.spec()
-    spec = exec_spec(own, options, hard_limits())
-    if tools is not None and not any(entry.startswith("PATH=") for entry in options.env):
-        spec["process"]["env"] = tools.environment(spec["process"]["env"])
-    profile = profile_of(stored, stored_profile(container.folder))
-    process = process_ops(spec, filter_of(stored, profile, own, parse_platform(container.platform).architecture, os.uname().machine))
+    if container.kernel:
+        from estiba.engine import machine_exec
+
+        process, namespaces = machine_exec.program_ops(container, own, options), machine_exec.NAMESPACES
+    else:
+        process, namespaces = _process_ops(container, own, options, tools), namespace_flags(own)
     draft = Draft()
     root: list[Op] = []
     with OnFailure(draft.close):
-        record, host = _way_in(draft, settings, container, own)
+        record, host = way_in(draft, settings, container, namespaces)
         if tools is not None:
             maps, root = tools.root(draft, record, own)
             host += maps
@@ -98,6 +98,16 @@ def prepare(
         return Launch(settings, [*draft.slots, *host, *_streams(options), *root, *console, *process], draft.descriptors)
 
 
+def _process_ops(container: Container, own: dict[str, Any], options: RunOptions, tools: Tools | None) -> list[Op]:
+    stored = stored_options.options(container.options, f"{container.folder}/state.json")
+    spec = exec_spec(own, options, hard_limits())
+    if tools is not None and not any(entry.startswith("PATH=") for entry in options.env):
+        spec["process"]["env"] = tools.environment(spec["process"]["env"])
+    profile = profile_of(stored, stored_profile(container.folder))
+    machine = os.uname().machine
+    return list(process_ops(spec, filter_of(stored, profile, own, parse_platform(container.platform).architecture, machine)))
+
+
 def check_runs(container: Container, verb: str) -> None:
     """Raises Conflict, `cannot <verb> container ...`, unless the container runs."""
     if container.status == "restarting":
@@ -106,13 +116,12 @@ def check_runs(container: Container, verb: str) -> None:
         raise _not_running(container, verb)
 
 
-def _check_enters(container: Container) -> None:
-    name = container.name
-    check_runs(container, "exec in")
+def check_enters(container: Container, verb: str) -> None:
+    """Raises Conflict, `cannot <verb> container ...`, unless a process can begin in it now."""
+    check_runs(container, verb)
     if container.status == "paused":
-        raise Conflict(f"cannot exec in container {name}: it is paused", hint=f"let it go on first: estiba unpause {name}")
-    if container.kernel:
-        raise NotImplemented(f"cannot exec in container {name}: it runs on a kernel of its own", hint="run it with --isolation container")
+        name = container.name
+        raise Conflict(f"cannot {verb} container {name}: it is paused", hint=f"let it go on first: estiba unpause {name}")
 
 
 def _not_running(container: Container, verb: str = "exec in") -> Conflict:
@@ -139,14 +148,14 @@ class Draft:
             os.close(descriptor)
 
 
-def _way_in(draft: Draft, settings: Settings, container: Container, spec: dict[str, Any]) -> tuple[records.Record, list[Op]]:
-    """Namespaces and control groups. Raises Conflict when the container ends at this moment."""
+def way_in(draft: Draft, settings: Settings, container: Container, namespaces: int) -> tuple[records.Record, list[Op]]:
+    """Namespaces (CLONE_NEW*) and control groups. Raises Conflict when the container ends at this moment."""
     # Held by the helper: the container's mounts live on while a process is on its way into them (containers.mounted).
     draft.slot(containers.mounted(container, shared=True).acquire().descriptor)
     program = container.pidfd()
     if program is None:
         raise _not_running(container)
-    host = [ops.join(draft.slot(program), namespace_flags(spec))]
+    host = [ops.join(draft.slot(program), namespaces)]
     record = records.read(settings, container.id)
     if record is None:
         raise _not_running(container)
@@ -163,7 +172,12 @@ def _with_tools(
 ) -> Launch:
     from estiba.engine.exec_tools import Tools
 
-    _check_enters(container)  # before an image is pulled
+    check_enters(container, "exec in")  # before an image is pulled
+    if container.kernel:
+        raise NotImplemented(
+            f"cannot exec in container {container.name} with other images: it runs on a kernel of its own, which does not see their layers",
+            hint=f"copy the tools into it: estiba cp FILE {container.name}:/tmp",
+        )
     with store.using():
         return prepare(settings, container, options, tools=Tools(store, settings, options, progress))
 

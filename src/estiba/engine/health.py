@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.errors import DataLoss, InvalidArgument, NotImplemented
+from estiba.errors import DataLoss, InvalidArgument
 from estiba.oci.strict_json import as_dict, dumps, get_int, get_list, get_str, get_str_list, loads
 
 TYPE_CHECKING = False
@@ -32,15 +32,11 @@ _SHELL = ["/bin/sh", "-c"]
 def wanted(options: RunOptions, config: ImageConfig) -> dict[str, object]:
     """The member `health` of a new container: the caller's wishes, and the image's for what he does not say.
 
-    Raises NotImplemented for a check in a machine, InvalidArgument for a `HEALTHCHECK` of an unknown kind.
+    Raises InvalidArgument for a `HEALTHCHECK` of an unknown kind.
     """
     asked, image = options.health, config.healthcheck
     if asked is not None and asked.off:
         return {"Test": ["NONE"]}
-    if options.isolation != "container":
-        if asked is not None:
-            raise NotImplemented("cannot use --health-cmd: a machine's programs are not checked yet", hint="use --isolation container")
-        return {}
     test = list(image.test) if image is not None else []
     if asked is not None and asked.command is not None:
         test = ["CMD-SHELL", asked.command] if asked.command else []

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from estiba.config.settings import Settings
 from estiba.engine import containers, records
 from estiba.engine.containers import Container
+from estiba.engine.exec import check_enters
 from estiba.engine.words import binary_size, human_size
-from estiba.errors import NotFound
+from estiba.errors import Conflict, NotFound
 from estiba.linux.cgroup_usage import Usage, network, usage
 from estiba.linux.process import start_time
+from estiba.machine.usage import GUEST_FILES, guest_usage
 from estiba.store.layout import Store
 
 _FIRST_SECONDS, _SECONDS = 0.3, 1.0
@@ -27,11 +29,22 @@ class Sample:
     def __init__(self, settings: Settings, container: Container) -> None:
         self.container = container
         record = records.read(settings, container.id) if container.pid else None
-        self.usage = usage(record.cgroups if record else ())
+        self.usage = _guests(settings, container) if container.kernel and container.pid else usage(record.cgroups if record else ())
         self.taken = time.monotonic_ns()
         own = container.options.get("network") != "host"  # the host's figures are not the container's
         counted = network(container.pid) if container.pid and own else (0, 0)
         self.network = counted if container.pid == 0 or start_time(container.pid) == container.pid_started else (0, 0)
+
+
+def _guests(settings: Settings, container: Container) -> Usage:
+    """What the kernel of a container's own counts; nothing while it is paused, or about to end."""
+    from estiba.engine.machine_exec import read_files
+
+    try:
+        check_enters(container, "ask the machine of")
+        return guest_usage(read_files(settings, container, GUEST_FILES))
+    except Conflict:
+        return Usage()
 
 
 class Row:

@@ -1,4 +1,4 @@
-"""`top`: the processes of a container that runs, as the host sees them."""
+"""`top`: the processes of a container that runs, as the host sees them; those on a kernel of their own as that one does."""
 
 from __future__ import annotations
 
@@ -8,30 +8,40 @@ from collections.abc import Sequence
 from estiba.config.settings import Settings
 from estiba.engine import containers, event_log, records
 from estiba.engine.containers import Container
-from estiba.engine.exec import check_runs
-from estiba.errors import InvalidArgument, NotImplemented
+from estiba.engine.exec import check_enters, check_runs
+from estiba.errors import InvalidArgument
 from estiba.linux import cgroup, processes
+from estiba.machine import layout
 from estiba.store.layout import Store
 
 _FULL = {"user": "UID", "pid": "", "ppid": "", "c": "", "stime": "", "tty": "", "time": "", "args": "CMD"}
 _BSD = {"user": "", "pid": "", "pcpu": "", "pmem": "", "vsz": "", "rss": "", "tty": "", "s": "STAT", "start": "", "time": "", "args": ""}
 _SELECTIONS = frozenset("eAaxwh")  # which processes ps(1) shows: always all of the container's
+_FILES = ("cgroup", "stat", "cmdline", "status")  # of a guest's /proc
 _HINT = "such as -ef, aux, or -o pid,user,rss,args"
 
 
 def top(store: Store, settings: Settings, name: str, options: Sequence[str] = ()) -> list[list[str]]:
     """Returns a heading and a row for each process. `options` are those of ps(1) that say what is shown: -f, -o, u.
 
-    Raises NotFound, Conflict for a container that does not run, InvalidArgument, NotImplemented for a container in a machine.
+    Raises NotFound, Conflict for a container that does not run, or that is paused and has a kernel of its own, InvalidArgument.
     """
     container = containers.find(store, name)
     columns = _columns(options)
     check_runs(container, "show the processes of")
-    if container.kernel:
-        raise NotImplemented(f"cannot show the processes of container {container.name}: they are on a kernel of its own")
+    rows = _guests(settings, container) if container.kernel else processes.read(_pids(settings, container), processes.Kernel())
     event_log.container(container, "top")
-    rows = processes.read(_pids(settings, container))
     return [list(columns.values()), *([processes.COLUMNS[column][1](process) for column in columns] for process in rows)]
+
+
+def _guests(settings: Settings, container: Container) -> list[processes.Process]:
+    from estiba.engine.machine_exec import read_files
+
+    check_enters(container, "show the processes of")
+    files = read_files(settings, container, ["/proc/uptime", "/proc/meminfo", *(f"/proc/[0-9]*/{name}" for name in _FILES)])
+    group = f":/{layout.GUEST_GROUP}".encode()
+    pids = [int(path.split("/")[2]) for path, content in files.items() if path.endswith("/cgroup") and group in content]
+    return processes.read(sorted(pids), processes.OtherKernel(files))
 
 
 def _pids(settings: Settings, container: Container) -> list[int]:

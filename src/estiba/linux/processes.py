@@ -13,21 +13,48 @@ _PTS_MAJOR, _PTS_MAJORS = 136, 8  # Documentation/admin-guide/devices.txt
 _DAY = 86400
 
 
-class Process:
-    """One process at one moment, in the host's numbers. `fields` are those of /proc/<pid>/stat, by their numbers from 1."""
+class Kernel:
+    """Where processes run: this machine's kernel. `uptime` is the seconds since its start, `pages` its memory."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self) -> None:
+        self.uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.pages = os.sysconf("SC_PHYS_PAGES")
+
+    def read(self, path: str) -> bytes:
+        """A file of its /proc. Raises FileNotFoundError, ProcessLookupError."""
+        with open(path, "rb") as file:
+            return file.read()
+
+
+class OtherKernel(Kernel):
+    """Another kernel, of which `files` are known by their paths; /proc/uptime and /proc/meminfo among them."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
+        self.uptime = float(self.read("/proc/uptime").split()[0])
+        self.pages = int(self.read("/proc/meminfo").split()[1]) // _PAGE_KIB
+
+    def read(self, path: str) -> bytes:
+        """A file that is known."""
+        try:
+            return self._files[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+
+class Process:
+    """One process at one moment, in the numbers of its kernel. `fields` are those of /proc/<pid>/stat, by their numbers from 1."""
+
+    def __init__(self, pid: int, kernel: Kernel) -> None:
         folder = f"/proc/{pid}"
-        with open(f"{folder}/stat", "rb") as file:
-            head, _, rest = file.read().rpartition(b")")
+        self.kernel = kernel
+        head, _, rest = kernel.read(f"{folder}/stat").rpartition(b")")
         self.pid = pid
         self.comm = head.partition(b"(")[2].decode("utf-8", "replace")
         self.fields = ["", "", "", *rest.decode("ascii").split()]
-        with open(f"{folder}/cmdline", "rb") as file:
-            words = file.read().rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
+        words = kernel.read(f"{folder}/cmdline").rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
         self.args = words or f"[{self.comm}]"
-        with open(f"{folder}/status", "rb") as file:
-            lines = dict(line.partition(b":")[::2] for line in file.read().splitlines())
+        lines = dict(line.partition(b":")[::2] for line in kernel.read(f"{folder}/status").splitlines())
         self.uid = int(lines[b"Uid"].split()[1])
         self.gid = int(lines[b"Gid"].split()[1])
 
@@ -48,15 +75,15 @@ class Process:
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - self.number(22) / _TICKS)
+        return max(0.0, self.kernel.uptime - self.number(22) / _TICKS)
 
 
-def read(pids: Sequence[int]) -> list[Process]:
+def read(pids: Sequence[int], kernel: Kernel) -> list[Process]:
     """The processes of these numbers, but for those that have ended."""
     found = []
     for pid in pids:
         try:
-            found.append(Process(pid))
+            found.append(Process(pid, kernel))
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found
@@ -101,8 +128,7 @@ def _cpu(process: Process) -> float:
 
 
 def _memory(process: Process) -> str:
-    total = os.sysconf("SC_PHYS_PAGES")
-    return f"{100 * process.number(24) / total:.1f}"
+    return f"{100 * process.number(24) / process.kernel.pages:.1f}"
 
 
 #: Keywords of ps(1) -o: heading and value.

@@ -62,6 +62,12 @@ class Tree:
         self.slots += 1
         return self.slots - 1
 
+    def program(self) -> int:
+        """Binds the next slot to the container's own program."""
+        self.ops.append(ops.guest_program(self.slots))
+        self.slots += 1
+        return self.slots - 1
+
     def layers(self, layers: Sequence[Layer]) -> tuple[int, list[str]]:
         """Mounts the layers, lowest first; returns the slot of their folder, and their names in it, topmost first."""
         flags = MS_RDONLY | MS_NODEV | MS_NOATIME

@@ -50,24 +50,33 @@ def spec(
     `binds` are the mount options of each bind, which is at `layout.BINDS/<number>`; `boot` tells whether there is the disk `layout.BOOT`,
     `kvm` whether there is /dev/kvm. Slots stand for the sources of disks and binds.
     """
-    held = list(BIND_CAPABILITIES) if binds else []
     return {
-        "process": {
-            "terminal": terminal,
-            "user": {"uid": 0, "gid": 0, "umask": 0o022},
-            "args": [],
-            "env": [],
-            "cwd": "/",
-            "capabilities": {"bounding": held, "effective": held, "permitted": held},
-            "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
-            "noNewPrivileges": True,
-        },
+        "process": process(terminal=terminal, held=BIND_CAPABILITIES if binds else ()),
         "root": {"path": "rootfs", "readonly": False},
         "hostname": "machine",
         "mounts": [*_kernel(terminal=terminal), *_folders(memory, plan), *_disks(disks), *_binds(binds), *_others(boot=boot, kvm=kvm)],
         "annotations": annotations,
-        "linux": {"namespaces": [{"type": kind} for kind in _NAMESPACES], "sysctl": {}, "resources": {}},
+        "linux": {**namespaces(), "sysctl": {}, "resources": {}},
     }
+
+
+def process(*, terminal: bool, held: Sequence[str]) -> dict[str, Any]:
+    """Returns a process of the jail with the capabilities `held`."""
+    return {
+        "terminal": terminal,
+        "user": {"uid": 0, "gid": 0, "umask": 0o022},
+        "args": [],
+        "env": [],
+        "cwd": "/",
+        "capabilities": {"bounding": held, "effective": held, "permitted": held},
+        "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+        "noNewPrivileges": True,
+    }
+
+
+def namespaces() -> dict[str, Any]:
+    """Returns the jail's own namespaces, as the member `linux` has them."""
+    return {"namespaces": [{"type": kind} for kind in _NAMESPACES]}
 
 
 def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:

@@ -31,6 +31,9 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     14: ("connect", "host", "us", ("slot", "name")),
     15: ("detach_keys", "host", "b", ("keys",)),
     17: ("join", "host", "uq", ("pidfd", "flags")),
+    18: ("guest_read", "guest", "l", ("patterns",)),
+    19: ("guest_program", "guest", "u", ("number",)),
+    20: ("guest_files", "guest", "u", ("write",)),
     21: ("caller", "host", "uu", ("slot", "keyring")),
     22: ("keep", "host", "u", ("slot",)),
     23: ("join_namespace", "host", "uq", ("slot", "kind")),
@@ -75,6 +78,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
         "machine", "container", "llsslbuuuu",
         ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard", "personality", "park"),
     ),
+    71: ("machine_execute", "container", "b", ("plan",)),
     96: ("forget", "after", "us", ("slot", "name")),
     97: ("discard", "after", "usuu", ("slot", "name", "trash", "names")),
     98: ("remove_cgroup", "after", "us", ("slot", "name")),
@@ -231,6 +235,25 @@ def join(pidfd: int, flags: int) -> Op:
     that makes a root.
     """
     return (17, pidfd, flags)
+
+
+def guest_read(patterns: Sequence[str | bytes]) -> Op:
+    """In the place of a program: every file of the guest's own tree that a pattern names (glob(3)) is written to
+    standard output as u32 length of its path, path, u32 size, content; one that cannot be read is left out.
+    """
+    return (18, patterns)
+
+
+def guest_program(number: int) -> Op:
+    """Binds slot `number` to a pidfd of the program of session 0."""
+    return (19, number)
+
+
+def guest_files(write: int) -> Op:
+    """In the place of a program: the session's streams are those of `estiba-init files` (write 1: `files-write`) with
+    this plan.
+    """
+    return (20, write)
 
 
 def caller(slot: int, keyring: int) -> Op:
@@ -504,6 +527,13 @@ def machine(
     that state.
     """
     return (70, arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park)
+
+
+def machine_execute(plan: bytes) -> Op:
+    """After `join` of a machine's jail, last of the container's operations in the place of `execute`: the guest
+    carries out `plan` with this process's streams, and this process stands for its program (PROTOCOL.md, "Guests").
+    """
+    return (71, plan)
 
 
 def forget(slot: int, name: str | bytes) -> Op:

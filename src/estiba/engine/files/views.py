@@ -20,7 +20,7 @@ from estiba.engine.containers import Container
 from estiba.engine.files.jail import FileJail
 from estiba.engine.stack_configs import unique_layers
 from estiba.engine.status import is_held
-from estiba.errors import Conflict, NotImplemented, OnFailure
+from estiba.errors import Conflict, FailedPrecondition, OnFailure
 from estiba.linux.idmap import layer_maps
 from estiba.linux.locks import Lock
 from estiba.oci.digest import DiffID
@@ -60,7 +60,7 @@ class _Draft:
 
     def __init__(self, store: Store, settings: Settings, container: Container, what: str) -> None:
         if container.kernel:
-            raise NotImplemented(f"cannot {what}: its files are on the disk of a machine", hint="run it with --isolation container")
+            raise _not_seen(container, what)
         self.store = store
         self.settings = settings
         self.container = container
@@ -98,8 +98,10 @@ class _Draft:
 def open_root(store: Store, settings: Settings, container: Container, *, what: str, write: bool = False, volumes: bool = True) -> FileJail:
     """The container's root, with its volumes and binds where `volumes` says so. `write` allows changes.
 
-    Raises NotImplemented for a container in a machine, InvalidArgument for a bind whose source is gone, Conflict, FailedPrecondition.
+    Raises FailedPrecondition for one on a kernel of its own that does not run, InvalidArgument for a bind whose source is gone, Conflict.
     """
+    if container.kernel and container.pid:
+        return _guests(settings, container, what, write=write, volumes=volumes)
     mode = "files-write" if write else "files"
     if container.pid:
         return _running(_Draft(store, settings, container, what), mode, volumes=volumes)
@@ -111,6 +113,21 @@ def open_root(store: Store, settings: Settings, container: Container, *, what: s
             return _stopped(draft, lock, write=write, volumes=volumes)
     lock.release()
     return _running(draft, mode, volumes=volumes)
+
+
+def _not_seen(container: Container, what: str) -> FailedPrecondition:
+    hint = "its changes are no layer that could be read" if container.pid else f"start it first: estiba start {container.name}"
+    return FailedPrecondition(f"cannot {what}: its files are on the disk of a machine, which is read by its own kernel alone", hint=hint)
+
+
+def _guests(settings: Settings, container: Container, what: str, *, write: bool, volumes: bool) -> FileJail:
+    """The guest of a container that runs has the same program, which does there what it does here for others."""
+    from estiba.engine import machine_exec
+
+    if container.status == "paused":
+        raise Conflict(f"cannot {what}: it is paused, and its files are read by its own kernel", hint=f"estiba unpause {container.name}")
+    targets = _targets(container.spec()) if volumes else []
+    return machine_exec.GuestFiles(settings, container, targets, what=what, write=write)
 
 
 def _settled(store: Store, container: Container, lock: Lock, what: str) -> Container:
@@ -160,9 +177,13 @@ def _joined(draft: _Draft, lock: Lock, mode: str, *, volumes: bool) -> FileJail:
     if not user:
         draft.own_user_namespace()
     if volumes:
-        targets = [f"/etc/{name}" for name in FILES] + [mount["destination"] for mount in _asked(draft.spec)]
-        draft.plan += [ops.container_mount(target) for target in targets]
+        draft.plan += [ops.container_mount(target) for target in _targets(draft.spec)]
     return LockedJail(lock, draft, mode)
+
+
+def _targets(spec: dict[str, Any]) -> list[str]:
+    """Where a running container has mounts of its own."""
+    return [f"/etc/{name}" for name in FILES] + [mount["destination"] for mount in _asked(spec)]
 
 
 def _asked(spec: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,262 @@
+"""What enters a machine that runs: `exec`, `cp`, `top`, `stats`, health checks, `pause`; asked and answered by its guest."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import tarfile
+import termios
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from estiba.config.settings import load
+from estiba.engine import containers
+from estiba.engine.exec_child import capture
+from estiba.errors import CommandNotFound
+from estiba.runtime.options import RunOptions
+from estiba.store.layout import Store
+from tests.support.containers import IMAGE
+from tests.support.kernels import EVERY_RUNG
+from tests.support.plans import Running, read_until, until
+
+if TYPE_CHECKING:
+    from estiba.config.settings import Settings
+    from estiba.engine.containers import Container
+    from tests.support.live import Live
+
+CAPABILITIES = "grep -E '^(Cap|NoNew|Seccomp:|Groups)' /proc/{pid}/status; for kind in mnt pid ipc uts cgroup user; do readlink /proc/{pid}/ns/$kind; done"
+HEALTH = "{{.State.Health.Status}}"
+PROGRAMS_AT_ONCE = 15
+
+
+@EVERY_RUNG
+def test_exec_is_what_it_is_in_every_container(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("of the host\n")
+    live.start("true", *rung, "-v", f"{tmp_path}:/b", "-e", "OWN=1", "-w", "/etc")
+    done = live.full("exec", "box", "sh", "-c", "echo out $OWN; echo err >&2; pwd; cat /b/file; exit 7", status=7)
+    assert (done.stdout, done.stderr) == (b"out 1\n/etc\nof the host\n", b"err\n")
+    words = ("exec", "-u", "nobody:8", "-e", "OWN=2", "-w", "/tmp", "box", "sh", "-c", "id -u; id -g; echo $OWN; pwd")
+    assert live(*words).split() == ["65534", "8", "2", "/tmp"]
+    assert live("exec", "-i", "box", "wc", "-c", stdin=b"x" * 100_000) == "100000\n"
+    assert live("exec", "box", "wc", "-c", stdin=b"not sent") == "0\n"
+    assert len(live("exec", "box", "head", "-c", "300000", "/dev/zero")) == 300_000
+    own, further = (live("exec", "box", "sh", "-c", CAPABILITIES.format(pid=pid)) for pid in ("1", "$$"))
+    assert own == further
+    assert "not found in the container's PATH" in os.fsdecode(live.full("exec", "box", "nosuch", status=127).stderr)
+    assert "/etc" in os.fsdecode(live.full("exec", "box", "/etc", status=126).stderr)
+    live("exec", "-d", "box", "sh", "-c", "echo there > /tmp/mark; exec sleep 1000")
+    until(lambda: live("exec", "box", "cat", "/tmp/mark", status=None) == "there\n", "the program that nobody waits for")
+    assert "sleep 1000" in live("top", "box")
+    assert live("exec", "box", "sh", "-c", "kill -9 $$", status=137) == ""
+
+
+def test_several_at_once(live: Live, rung: tuple[str, ...]) -> None:
+    """They all run before one of them ends."""
+    live.start("mkdir /up", *rung)
+    script = f"touch /up/{{}}; until [ $(ls /up | wc -l) -ge {PROGRAMS_AT_ONCE} ]; do sleep 0.1; done; seq 2000; exit {{}}"
+    with ThreadPoolExecutor(PROGRAMS_AT_ONCE) as pool:
+        done = list(pool.map(lambda number: live.full("exec", "box", "sh", "-c", script.format(number, number), status=None), range(PROGRAMS_AT_ONCE)))
+    assert [each.returncode for each in done] == list(range(PROGRAMS_AT_ONCE))
+    assert {len(each.stdout.split()) for each in done} == {2000}
+
+
+def test_more_than_a_machine_takes(live: Live, rung: tuple[str, ...]) -> None:
+    live.start("true", *rung)
+    for _ in range(PROGRAMS_AT_ONCE):
+        live("exec", "-d", "box", "sh", "-c", "exec sleep 1000")
+    assert "runs as many programs as it can" in os.fsdecode(live.full("exec", "box", "true", status=126).stderr)
+    live.inside("killall sleep")
+    until(lambda: live.full("exec", "box", "true", status=None).returncode == 0, "room for another")
+
+
+def test_terminal_signals_and_detaching(live: Live, rung: tuple[str, ...]) -> None:
+    live.start("true", *rung)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
+    script = "trap 'echo now $(stty size)' WINCH; echo first $(stty size) $TERM; tty; read line; echo got $line; while :; do sleep 0.1; done"
+    words = [*live.command, "exec", "-it", "--detach-keys", "ctrl-x,q", "box", "sh", "-c", script]
+    with Running(words, env=live.environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
+        seen = read_until(ours, b"/dev/pts/")
+        assert b"first 31 97 xterm\r\n" in seen
+        os.write(ours, b"a line\n")
+        read_until(ours, b"got a line\r\n")
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 41, 107, 0, 0))
+        process.send_signal(signal.SIGWINCH)
+        read_until(ours, b"now 41 107\r\n")
+        os.write(ours, b"\x18q")
+        process.wait(timeout=60)
+        assert "stty" in live("top", "box"), "it goes on"
+    os.close(ours)
+    os.close(theirs)
+
+
+def relays(live: Live) -> list[int]:
+    """The processes of this machine that stand for programs of the guest."""
+    state = live("inspect", "-f", "{{.State.Pid}}", "box")
+    group = Path(f"/proc/{state.strip()}/cgroup").read_text()
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _is_relay(path, group)]
+
+
+def _is_relay(path: Path, group: str) -> bool:
+    try:
+        return (path / "comm").read_text() == "estiba-exec\n" and (path / "cgroup").read_text() == group
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_signal_and_the_death_of_what_stands_for_the_program(live: Live, rung: tuple[str, ...]) -> None:
+    live.start("true", *rung)
+    words = [*live.command, "exec", "box", "sh", "-c", "trap 'echo term; exit 9' TERM; echo up; while :; do sleep 0.1; done"]
+    with Running(words, env=live.environment, stdout=subprocess.PIPE) as process:
+        read_until(process.stdout, b"up\n")
+        (relay,) = relays(live)
+        os.kill(relay, signal.SIGTERM)
+        assert process.communicate(timeout=60)[0] == b"term\n"
+        assert process.returncode == 9
+    with Running(words, env=live.environment, stdout=subprocess.PIPE) as process:
+        read_until(process.stdout, b"up\n")
+        (relay,) = relays(live)
+        os.kill(relay, signal.SIGKILL)
+        assert process.wait(timeout=60) == 137
+    until(lambda: "trap" not in live("top", "box"), "the end of the program")
+    assert live("exec", "box", "echo", "well") == "well\n"
+
+
+def test_a_reader_that_has_enough_ends_its_own_program_alone(live: Live, rung: tuple[str, ...]) -> None:
+    """A stream that breaks must not be taken for a signal to the container's program."""
+    live.start("true", *rung)
+    words = [*live.command, "exec", "box", "yes"]
+    with Running(words, env=live.environment, stdout=subprocess.PIPE) as process:
+        read_until(process.stdout, b"y\n")
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(timeout=60) in (141, -signal.SIGPIPE)
+    until(lambda: "yes" not in live("top", "box", "-o", "comm"), "the end of the program")
+    assert live.inside("echo here") == "here"
+
+
+def test_it_ends_with_the_machine(live: Live, rung: tuple[str, ...]) -> None:
+    live.start("true", *rung)
+    words = [*live.command, "exec", "box", "sh", "-c", "echo up; exec sleep 1000"]
+    with Running(words, env=live.environment, stdout=subprocess.PIPE) as process:
+        read_until(process.stdout, b"up\n")
+        live.stop()
+        assert process.wait(timeout=60) == 137
+    assert "is not running" in live.fails("exec", "box", "true")
+    assert "start it first" in live.fails("cp", "box:/etc/hosts", "-")
+    assert "is not running" in live.fails("top", "box")
+
+
+def test_other_images_cannot_be_laid_over_it(live: Live, rung: tuple[str, ...]) -> None:
+    live.start("true", *rung)
+    assert "does not see their layers" in live.fails("exec", "--with", IMAGE, "box", "true")
+
+
+def opened(live: Live) -> tuple[Settings, Container]:
+    settings = load(live.environment["ESTIBA_ROOT"], live.environment)
+    return settings, containers.find(Store.open(settings), "box")
+
+
+def test_library(live: Live, rung: tuple[str, ...]) -> None:
+    live.start("true", *rung)
+    box = opened(live)
+    assert capture(*box, RunOptions("", ["sh", "-c", "echo out; echo err >&2; exit 3"])) == (3, b"out\nerr\n")
+    assert capture(*box, RunOptions("", ["sh", "-c", "echo up; exec sleep 1000"]), timeout=1) == (None, b"up\n")
+    assert "sleep" not in live("top", "box")
+    with pytest.raises(CommandNotFound):
+        capture(*box, RunOptions("", ["nosuch"]))
+
+
+# --- files -------------------------------------------------------------------------------------------------------------------
+
+
+@EVERY_RUNG
+def test_cp_in_both_directions(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "bind").mkdir()
+    live.start("mkdir /out; echo one > /out/file; ln -s file /out/link; chown 7:8 /out/file; chmod 4751 /out/file", *rung, "-v", f"{tmp_path}/bind:/b")
+    members = tarfile.open(fileobj=BytesIO(live.full("cp", "box:/out", "-").stdout))
+    assert [(each.name, each.uid, each.gid, oct(each.mode)) for each in members][1:] == [
+        ("out/file", 7, 8, "0o4751"), ("out/link", 0, 0, "0o777"),
+    ]  # fmt: skip
+    live("cp", "box:/out", f"{tmp_path}/copy")
+    assert (tmp_path / "copy/file").read_text() == "one\n"
+    assert os.readlink(tmp_path / "copy/link") == "file"
+    data = os.urandom(300_000)
+    (tmp_path / "data").write_bytes(data)
+    live("cp", f"{tmp_path}/data", "box:/tmp/data")
+    live("cp", f"{tmp_path}/data", "box:/b/data")
+    assert (tmp_path / "bind/data").read_bytes() == data
+    live("cp", "box:/tmp/data", f"{tmp_path}/again")
+    assert (tmp_path / "again").read_bytes() == data
+    assert "no such file" in live.fails("cp", "box:/nosuch", f"{tmp_path}/x")
+    assert live.inside("ls /tmp") == "data"
+
+
+def test_cp_follows_no_link_out_of_the_container(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
+    """Out of it there is the guest's own tree: its disks, and what the container must not see."""
+    live.start("ln -s / /up; ln -s /proc/1/root /process; mkdir /d; ln -s ../../../layers /d/layers", *rung)
+    for path in ("/up/layers", "/process/etc", "/d/layers/0", "/../../layers"):
+        assert "no such file" in live.fails("cp", f"box:{path}", f"{tmp_path}/x"), path
+    live("cp", "box:/up/etc/alpine-release", f"{tmp_path}/x")
+    (tmp_path / "new").write_text("new\n")
+    live("cp", f"{tmp_path}/new", "box:/up/tmp/new")
+    assert live.inside("cat /tmp/new") == "new"
+
+
+# --- figures -----------------------------------------------------------------------------------------------------------------
+
+
+@EVERY_RUNG
+def test_top_and_stats_are_the_guests(live: Live, rung: tuple[str, ...]) -> None:
+    live.start("sleep 1000 & sleep 1000 &", *rung, "-m", "100m", "-u", "nobody")
+    rows = [line.split() for line in live("top", "box", "-o", "pid,ppid,user,rss,comm").splitlines()]
+    assert rows[0] == ["PID", "PPID", "USER", "RSS", "COMMAND"]
+    assert [row[4] for row in rows[1:]] == ["sh", "sleep", "sleep"]
+    assert {row[2] for row in rows[1:]} == {"nobody"}
+    assert {row[1] for row in rows[2:]} == {rows[1][0]}
+    form = "{{.PIDs}} {{.MemUsage}} {{.CPUPerc}} {{.BlockIO}}"
+    pids, used, _, limit, cpu, *disks = live("stats", "--no-stream", "--format", form, "box").split()
+    assert pids == "3"
+    assert 2 < float(used.removesuffix("MiB")) < 100
+    assert 70 < float(limit.removesuffix("MiB")) < 100, "what the kernel has left of the machine's"
+    assert re.fullmatch(r"[0-9.]+%", cpu)
+    assert re.fullmatch(r"[0-9.]+MB", disks[0]), "of its layers' disks"
+
+
+def test_pause(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
+    live.start("while :; do echo x >> /count; sleep 0.1; done &", *rung)
+    live("pause", "box")
+    assert live("inspect", "-f", "{{.State.Status}}", "box") == "paused\n"
+    for words in (("exec", "box", "true"), ("top", "box"), ("cp", "box:/count", f"{tmp_path}/x")):
+        assert "it is paused" in live.fails(*words)
+    assert live("stats", "--no-stream", "--format", "{{.PIDs}}", "box") == "--\n"
+    live("unpause", "box")
+    before = live("exec", "box", "cat", "/count")
+    until(lambda: len(live("exec", "box", "cat", "/count")) > len(before), "the program that goes on")
+
+
+def test_health_of_a_machine(live: Live, rung: tuple[str, ...]) -> None:
+    often = ("--health-interval", "200ms", "--health-retries", "1", "--health-timeout", "5s")
+    live("run", "-d", "--name", "box", *rung, *often, "--health-cmd", "test -e /well", IMAGE, "sleep", "1000")
+    until(lambda: live("inspect", "-f", HEALTH, "box") == "unhealthy\n", "a failure")
+    live("exec", "box", "touch", "/well")
+    until(lambda: live("inspect", "-f", HEALTH, "box") == "healthy\n", "health")
+    live("rm", "-f", "box")
+
+
+def test_a_check_that_takes_too_long_is_killed_in_the_guest(live: Live, rung: tuple[str, ...]) -> None:
+    often = ("--health-interval", "200ms", "--health-retries", "1", "--health-timeout", "1s")
+    live("run", "-d", "--name", "box", *rung, *often, "--health-cmd", "exec sleep 999", IMAGE, "sleep", "1000")
+    until(lambda: live("inspect", "-f", HEALTH, "box") == "unhealthy\n", "a failure")
+    until(lambda: len(relays(live)) == 0, "the end of the check")
+    until(lambda: "sleep 999" not in live("top", "box"), "the end of the check in the guest")
+    live("rm", "-f", "box")
