@@ -6,14 +6,21 @@ import json
 import re
 import subprocess
 from html import unescape
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from estiba.cli.compare_html import html
 from estiba.engine.compare import Figure, Report, RungReport
 from estiba.engine.compare.metrics import METRICS
-from tests.support.command import Command
+from estiba.engine.compare.rungs import files_of, rungs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from estiba.config.settings import Settings
+    from estiba.store.layout import Store
+    from tests.support.command import Command
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +39,7 @@ def test_every_figure_of_a_container_is_measured(estiba: Command, image: str) ->
     figures = rung["figures"]
     assert len(figures["start"]["values"]) == len(figures["end"]["values"]) == 2
     assert all(0 < first <= end for first, end in zip(figures["start"]["values"], figures["end"]["values"], strict=True))
-    for name in ("disk", "memory", "start-cold", "processor", "system-call", "process", "disk-write", "disk-random-read", "network-delay"):
+    for name in ("disk", "engine", "memory", "start-cold", "processor", "system-call", "process", "disk-write", "disk-random-read", "network-delay"):
         assert figures[name]["median"] > 0, name
     assert figures["memory"]["median"] < 16 * 1024 * 1024  # two small processes and the program, no interpreter
 
@@ -47,6 +54,14 @@ def test_nothing_is_left_and_the_image_is_as_it_was(estiba: Command, image: str)
 def test_a_rung_that_does_not_run_is_named_with_its_reason(estiba: Command, image: str, tmp_path: Path) -> None:
     done = estiba("compare", "-q", "--on", "podman", "--format", "json", image, status=1, PATH=str(tmp_path))
     assert [(rung["works"], rung["reason"]) for rung in json.loads(done.stdout)["rungs"]] == [(False, "podman is not installed")]
+
+
+def test_the_machine_monitor_counts_as_the_engines(estiba: Command, store: Store, settings: Settings, vmlinux: Path) -> None:
+    estiba("kernel", "import", str(vmlinux))
+    container, partial = (set(files_of(rung.programs())) for rung in rungs(store, settings, ["container", "partial"]))
+    assert any(path.endswith("/_bin/estiba-init") for path in container)
+    assert container < partial
+    assert any(path.endswith("/qemu-system-x86_64") for path in partial - container)
 
 
 # What a browser made of the page, as text: the widths of the page and the window, and of each bar and whisker beside its track.
@@ -114,7 +129,8 @@ def test_page_reads_and_prints_in_a_browser(tmp_path: Path, language: str) -> No
         (["--repeat", "0"], "--repeat"),
         (["--repeat", "٣"], "--repeat"),
         (["--on", "moon"], "unknown rung"),
-        (["-o", "/nowhere/r.html", "--on", "podman"], "/nowhere/r.html"),
+        (["-o", "/nowhere/r.html"], "cannot write /nowhere/r.html: /nowhere cannot be written to"),
+        (["-o", "/tmp"], "cannot write /tmp: it is a folder"),
     ],
 )
 def test_bad_words_are_one_line(estiba: Command, image: str, tmp_path: Path, words: list[str], said: str) -> None:

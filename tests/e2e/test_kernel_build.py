@@ -117,3 +117,10 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, store: obje
     with pytest.raises(FailedPrecondition) as caught:
         kernel_build.build(store, settings, "machine", "/usr", progress=None)  # type: ignore[arg-type]  # it fails before it looks
     assert caught.value.hint == "install the packages bc binutils bison flex gcc lz4 make"
+
+
+def test_a_missing_header_is_found_before_the_work(monkeypatch: pytest.MonkeyPatch, store: object, settings: object) -> None:
+    monkeypatch.setattr(kernel_build.KINDS["machine"], "headers", {"stdio.h": "libc6-dev", "no/such.h": "such-dev"})
+    with pytest.raises(FailedPrecondition) as caught:
+        kernel_build.build(store, settings, "machine", "/usr", progress=None)  # type: ignore[arg-type]  # it fails before it looks
+    assert caught.value.hint == "install the packages such-dev"

@@ -20,6 +20,9 @@ def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.compare import NAMES, compare
 
     image, *command = found.arguments
+    path = found.string("output")
+    if path:
+        _check_place(path)  # what is measured for minutes is not lost
     chosen = [name for value in found.strings("on") for name in value.split(",") if name] or list(NAMES)
     with progress_for(quiet=found.switch("quiet")) as progress:
         report = compare(
@@ -33,7 +36,6 @@ def _run(context: Context, found: Invocation) -> int:
             progress=progress,
         )
     text = _text(report, found.string("format"), found.string("language") or _language())
-    path = found.string("output")
     if path:
         _write(path, text)
     else:
@@ -73,6 +75,14 @@ def _text(report: Report, form: str, language: str) -> str:
     else:
         lines = compare_text.terminal(report, language, output.width(), colour=output.has_colour(output.STDOUT))
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _check_place(path: str) -> None:
+    import os
+
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+        raise InvalidArgument(f"cannot write {path}: {'it is a folder' if os.path.isdir(path) else f'{folder} cannot be written to'}")
 
 
 def _write(path: str, text: str) -> None:

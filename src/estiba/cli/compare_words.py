@@ -23,6 +23,7 @@ _ENGLISH: dict[str, Any] = {
     },
     "metrics": {
         "disk": ("Bytes on disk", "what the rung keeps to run the image, shared by all that run it"),
+        "engine": ("Engine on disk", "its own programs, QEMU among them, once for all images"),
         "start-cold": ("Time to the first instruction, cold", "the image's files are not in memory"),
         "start": ("Time to the first instruction", "from the command to the program's first byte of output"),
         "end": ("Time to the end", "from the command until it has returned"),
@@ -81,6 +82,7 @@ _SPANISH: dict[str, Any] = {
     },
     "metrics": {
         "disk": ("Bytes en disco", "lo que el peldaño guarda para ejecutar la imagen, compartido por todos los que la ejecutan"),
+        "engine": ("Motor en disco", "sus propios programas, QEMU entre ellos, una vez para todas las imágenes"),
         "start-cold": ("Tiempo hasta la primera instrucción, en frío", "los archivos de la imagen no están en memoria"),
         "start": ("Tiempo hasta la primera instrucción", "desde la orden hasta el primer byte que escribe el programa"),
         "end": ("Tiempo hasta el final", "desde la orden hasta que ha vuelto"),

@@ -26,19 +26,22 @@ _STEP = 100
 
 
 class Kind:
-    """What is built for a rung: make's ARCH, its target, the files that come out of it, and what the compiler needs besides."""
+    """What is built for a rung: make's ARCH, its target, the files that come out of it, and programs and headers that are needed besides,
+    each with its package.
+    """
 
-    def __init__(self, arch: str, target: str, files: Sequence[str], needs: Mapping[str, str]) -> None:
+    def __init__(self, arch: str, target: str, files: Sequence[str], needs: Mapping[str, str], headers: Mapping[str, str]) -> None:
         self.arch = arch
         self.target = target
         self.files = files
         self.needs = {"make": "make", "gcc": "gcc", "ld": "binutils", "flex": "flex", "bison": "bison", "bc": "bc", **needs}
+        self.headers = headers
 
 
-#: A firmware boots the bzImage; QEMU itself starts the vmlinux, which need not unpack itself.
+#: A firmware boots the bzImage; QEMU itself starts the vmlinux, which need not unpack itself. Linux's objtool reads ELF files.
 KINDS = {
-    "para": Kind("um", "linux", ["linux"], {}),
-    "machine": Kind("x86_64", "bzImage", ["arch/x86/boot/bzImage", "vmlinux"], {"lz4": "lz4"}),
+    "para": Kind("um", "linux", ["linux"], {}, {}),
+    "machine": Kind("x86_64", "bzImage", ["arch/x86/boot/bzImage", "vmlinux"], {"lz4": "lz4"}, {"libelf.h": "libelf-dev"}),
 }
 
 
@@ -64,9 +67,9 @@ def build(
         raise NotImplemented("cannot build a kernel: the configurations are for amd64", hint="estiba kernel import FILE takes any")
     what = KINDS[kind]
     options = configuration(kind, fragments)
-    lacking = tools.missing(what.needs)
+    lacking = tools.missing(what.needs) or [package for header, package in what.headers.items() if not _has_header(header)]
     if lacking:
-        raise FailedPrecondition("cannot build a kernel: programs are missing", hint=f"install the packages {' '.join(lacking)}")
+        raise FailedPrecondition("cannot build a kernel: packages are missing", hint=f"install the packages {' '.join(lacking)}")
     with tools.Workshop(store) as shop:
         tree = _tree(source, shop.path, progress)
         place = os.path.abspath(folder or f"{shop.path}/build")
@@ -87,6 +90,11 @@ def configuration(kind: str, fragments: Sequence[str] = ()) -> str:
         except OSError as error:
             raise NotFound(f"cannot build a kernel: fragment {path}: {(error.strerror or 'it cannot be read').lower()}") from None
     return "\n".join(parts)
+
+
+def _has_header(name: str) -> bool:
+    words = ["gcc", "-fsyntax-only", "-include", name, "-x", "c", "/dev/null"]
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
 
 
 def command(what: Kind, tree: str, place: str, *words: str) -> list[str]:

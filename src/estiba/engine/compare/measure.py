@@ -79,9 +79,9 @@ def _prepare(rung: Rung, image: str, report: RungReport, talk: Progress) -> bool
         rung.prepare(image)
         report.version = rung.version()
         once(rung.run(PATH_INSIDE, "start"))
-        files = files_of(rung.places())
+        files, programs = files_of(rung.places()), files_of(rung.programs())
         if files:
-            report.figures["disk"] = Figure((float(bytes_of(files)),))
+            report.figures |= {name: Figure((float(bytes_of(each)),)) for name, each in (("disk", files), ("engine", programs)) if each}
             cold = []
             for _ in range(3):
                 forget(files)

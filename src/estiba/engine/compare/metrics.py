@@ -15,6 +15,7 @@ class Metric(NamedTuple):
 
 METRICS = (
     Metric("disk", "B"),
+    Metric("engine", "B"),
     Metric("start-cold", "ms"),
     Metric("start", "ms"),
     Metric("end", "ms"),
@@ -31,4 +32,4 @@ METRICS = (
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
 # What the program itself prints (helper/workload/workload.c); the others are seen from outside.
-WORKLOAD = frozenset(BY_NAME) - {"disk", "start-cold", "start", "end", "memory"}
+WORKLOAD = frozenset(BY_NAME) - {"disk", "engine", "start-cold", "start", "end", "memory"}

@@ -9,14 +9,15 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 
-from estiba import __version__
+import estiba
 from estiba.config.settings import Settings
-from estiba.engine import kernels
+from estiba.engine import kernels, monitors
 from estiba.engine.compare.report import CONTAINER, ENGINES, MACHINES
 from estiba.engine.guest_disks import layer_image
 from estiba.engine.save import save
 from estiba.errors import EstibaError, InvalidArgument, Unavailable
-from estiba.oci.digest import hex_of
+from estiba.machine.qemu import PROGRAMS
+from estiba.oci.digest import DiffID, hex_of
 from estiba.store.images import find
 from estiba.store.layout import Store
 
@@ -70,6 +71,10 @@ class Rung:
         """Folders and files that hold the image's bytes for this rung."""
         raise NotImplementedError
 
+    def programs(self) -> list[str]:
+        """Folders that hold the engine's own programs, which all images share; empty where that is not known."""
+        return []
+
     def start(self) -> str:
         """Starts a container that rests, in the background; returns its id. Raises Unavailable."""
         return self.call("run", "-d", *self.flags, self.image, "/estiba-workload", "rest").splitlines()[-1]
@@ -96,17 +101,29 @@ class Estiba(Rung):
     def version(self) -> str:
         """The engine, and the kernel."""
         if self.name == CONTAINER:
-            return f"estiba {__version__}, Linux {os.uname().release}"
-        kernel = kernels.choose(self.store, self.settings, None, self.name)
+            return f"estiba {estiba.__version__}, Linux {os.uname().release}"
+        kernel = self._kernel()
         return f"{'User-Mode Linux' if kernel.kind == kernels.UML else 'QEMU, Linux'} {kernel.release}"
 
     def places(self) -> list[str]:
         """The layers' folders; for a machine the disks that were made of them, and its kernel."""
         layers = find(self.store, self.image).layers
         if self.name == CONTAINER:
-            return [f"{self.store.layers}/{hex_of(diff_id)}/fs" for diff_id in layers]
-        kernel = kernels.choose(self.store, self.settings, None, self.name)
-        return [f"{self.store.layers}/{hex_of(kernel.layer)}/fs", *(layer_image(self.store, self.settings, each) for each in layers)]
+            return [self._tree(diff_id) for diff_id in layers]
+        return [self._tree(self._kernel().layer), *(layer_image(self.store, self.settings, each) for each in layers)]
+
+    def programs(self) -> list[str]:
+        """This package, and the machine monitor's image where one carries the rung."""
+        package = os.path.dirname(estiba.__file__)
+        if self.name == CONTAINER or self._kernel().kind == kernels.UML:
+            return [package]
+        return [package, self._tree(monitors.find(self.store, self.settings, PROGRAMS[self._kernel().architecture]).layer)]
+
+    def _kernel(self) -> kernels.Kernel:
+        return kernels.choose(self.store, self.settings, None, self.name)
+
+    def _tree(self, diff_id: DiffID) -> str:
+        return f"{self.store.layers}/{hex_of(diff_id)}/fs"
 
 
 class Other(Rung):
