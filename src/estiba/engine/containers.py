@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from estiba.engine import status, supervision
+from estiba.engine import records, status, supervision
 from estiba.errors import Conflict, DataLoss, NotFound, Unavailable
 from estiba.linux import process
 from estiba.linux.locks import Lock, try_flock
@@ -18,7 +18,7 @@ from estiba.oci.strict_json import as_dict, get_bool, get_dict, get_int, get_lis
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from estiba.errors import EstibaError
@@ -44,7 +44,8 @@ class Container:
         "remove", "restart", "restart_maximum", "restarts", "runtime", "started", "status", "stop_timeout", "volumes",
     )  # fmt: skip
 
-    def __init__(self, folder: str, runtime: str, state: dict[str, object]) -> None:
+    def __init__(self, folder: str, runtime: str, state: dict[str, object], standing: Mapping[str, str] | None = None) -> None:
+        """`standing` is as in `refresh`."""
         what = f"{folder}/state.json"
         self.folder = folder
         self.runtime = runtime
@@ -70,14 +71,17 @@ class Container:
         policy = get_dict(state, "restart", what, {})
         self.restart = get_str(policy, "policy", what, "no")
         self.restart_maximum = get_int(policy, "maximum", what, 0)
-        self.refresh()
+        self.refresh(standing)
 
     def spec(self) -> dict[str, Any]:
         """The container's OCI runtime spec, from its config.json."""
         return read_json(f"{self.folder}/config.json")
 
-    def refresh(self) -> None:
-        """Looks again what became of it. A folder that is gone says nothing new."""
+    def refresh(self, standing: Mapping[str, str] | None = None) -> None:
+        """Looks again what became of it. A folder that is gone says nothing new.
+
+        `standing` is what `_standing` returns, where the caller has asked it for many.
+        """
         now = status.read(f"{self.folder}/status")
         self.status, self.ran, self.error = now.state, now.ran, now.error
         self.exit_code, self.exit_signal, self.oom = now.exit_code, now.exit_signal, now.oom
@@ -86,7 +90,7 @@ class Container:
         self.asked, self.restarts = now.asked, now.restarts
         if self.restart != "no" and now.state == "exited" and status.is_held(supervision.path(self.runtime, self.id)):
             self.status = "restarting"
-        elif now.state == "running" and (record := _record_of_stop(self.runtime, self.id)):
+        elif now.state == "running" and (record := (_standing(self.runtime) if standing is None else standing).get(self.id)):
             from estiba.engine.freeze import stands_still
 
             self.status = "paused" if stands_still(record) else "running"
@@ -99,13 +103,9 @@ class Container:
         return process.pidfd(self.pid, self.pid_started) if self.pid else None
 
 
-def _record_of_stop(runtime: str, container_id: str) -> str:
-    """The record of a container that may stand still (engine/freeze.py), empty where there is none."""
-    for folder in ("paused", "frozen"):
-        path = f"{runtime}/{folder}/{container_id}"
-        if os.path.exists(path):
-            return path
-    return ""
+def _standing(runtime: str) -> dict[str, str]:
+    """The records of containers that may stand still (engine/freeze.py), by id."""
+    return {os.path.basename(path): path for path in records.stopped(runtime)}
 
 
 def list_containers(store: Store, damaged: list[EstibaError] | None = None) -> list[Container]:
@@ -133,9 +133,10 @@ def _names(folder: str) -> list[str]:
 
 def _oldest_first(store: Store, names: Iterable[str], damaged: list[EstibaError] | None) -> list[Container]:
     found = []
+    standing = _standing(store.runtime)
     for name in names:
         try:
-            container = read(store, name)
+            container = read(store, name, standing)
         except DataLoss as error:
             if damaged is None:
                 raise
@@ -189,11 +190,11 @@ def again(store: Store, container: Container) -> Container:
     return found
 
 
-def read(store: Store, container_id: str) -> Container | None:
-    """The container of a full id, None when there is none. Raises DataLoss."""
+def read(store: Store, container_id: str, standing: Mapping[str, str] | None = None) -> Container | None:
+    """The container of a full id, None when there is none; `standing` as in `Container.refresh`. Raises DataLoss."""
     folder = f"{store.containers}/{container_id}"
     try:
-        return Container(folder, store.runtime, read_json(f"{folder}/state.json"))
+        return Container(folder, store.runtime, read_json(f"{folder}/state.json"), standing)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

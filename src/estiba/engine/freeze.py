@@ -156,7 +156,7 @@ def thaw_abandoned(settings: Settings) -> None:
     """Lets containers go on that a dead command froze for a while, and whose guard is dead too; one that it paused stays so, if it
     came so far.
     """
-    for path in records.stopped(settings):
+    for path in records.stopped(settings.runtime_dir):
         pid, _, started = _read(path).get("creator", "").partition(" ")
         alive = pid.isdigit() and start_time(int(pid)) == started
         if not alive and not (path.startswith(f"{settings.runtime_dir}/paused/") and stands_still(path)):

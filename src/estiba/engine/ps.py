@@ -22,25 +22,41 @@ _COMMAND = 20
 
 
 class Row:
-    """One container; upper-case attributes are the fields of --format."""
+    """One container; upper-case attributes are the fields of --format. What the usual table does not show is found when asked for."""
 
     def __init__(self, store: Store, container: Container, now: float, *, full: bool) -> None:
         self._store = store
+        self._full = full
         self.container = container
         self.ID = container.id if full else container.id[:12]
         self.Image = container.reference
         self.Command = _command(container.command, full=full)
-        seconds = container.created / 1e9
-        self.CreatedAt = time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(seconds))
-        self.RunningFor = human_duration(now - seconds) + " ago"
+        self.RunningFor = human_duration(now - container.created / 1e9) + " ago"
         self.Ports = ""
         self.State = container.status
         self.Status = _status(container, now)
-        self.HealthStatus = "" if (found := health.of(container)) is None else found.status
         self.Names = container.name
-        self.Labels = ",".join(f"{key}={value}" for key, value in container.labels.items())
-        self.Mounts = ",".join(_mount(entry, full=full) for entry in container.volumes)
         self.Networks = str(container.options.get("network", "none"))
+
+    @property
+    def CreatedAt(self) -> str:  # noqa: N802 - Docker's field
+        """When it was made."""
+        return time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(self.container.created / 1e9))
+
+    @property
+    def HealthStatus(self) -> str:  # noqa: N802 - Docker's field
+        """What its checks say, where it has any."""
+        return "" if (found := health.of(self.container)) is None else found.status
+
+    @property
+    def Labels(self) -> str:  # noqa: N802 - Docker's field
+        """Its labels, with commas between."""
+        return ",".join(f"{key}={value}" for key, value in self.container.labels.items())
+
+    @property
+    def Mounts(self) -> str:  # noqa: N802 - Docker's field
+        """The sources of its volumes and binds."""
+        return ",".join(_mount(entry, full=self._full) for entry in self.container.volumes)
 
     @property
     def Size(self) -> str:  # noqa: N802 - Docker's field

@@ -157,7 +157,7 @@ def release(settings: Settings, record: Record) -> None:
     By whoever holds the lock of the status file, where there is one. A group with processes that outlived their keeper is emptied first.
     When a group or the name cannot be removed the record stays for the next command.
     """
-    for path in stopped(settings):
+    for path in stopped(settings.runtime_dir):
         if path.endswith(record.id):
             from estiba.engine.freeze import thaw
 
@@ -302,7 +302,7 @@ def sweep(settings: Settings, limit: int | None = None) -> list[str]:
 
     A container that a dead command froze (engine/freeze.py) goes on.
     """
-    if stopped(settings):
+    if stopped(settings.runtime_dir):
         from estiba.engine.freeze import thaw_abandoned
 
         thaw_abandoned(settings)
@@ -312,16 +312,17 @@ def sweep(settings: Settings, limit: int | None = None) -> list[str]:
         found = (found[first:] + found[:first])[:limit]
     swept = []
     for container_id in found:
+        if is_held(f"{settings.root}/containers/{container_id}/status"):
+            continue  # the usual case in less time: it is one of this store, and lives
         record = read(settings, container_id)
         if record is not None and is_dead(record) and _release_dead(settings, record):
             swept.append(container_id)
     return swept
 
 
-def stopped(settings: Settings) -> list[str]:
-    """The records of containers that stand still, or may have (engine/freeze.py)."""
-    folders = (f"{settings.runtime_dir}/frozen", f"{settings.runtime_dir}/paused")
-    return [f"{folder}/{name}" for folder in folders for name in _names(folder)]
+def stopped(runtime: str) -> list[str]:
+    """The records of containers that stand still, or may (engine/freeze.py)."""
+    return [f"{folder}/{name}" for folder in (f"{runtime}/frozen", f"{runtime}/paused") for name in _names(folder)]
 
 
 def _names(folder: str) -> list[str]:

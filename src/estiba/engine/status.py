@@ -77,42 +77,46 @@ class Status:
 
 def read(path: str, *, mine: bool = False) -> Status:
     """The status by the file at `path`; a file that is gone says that it was created. `mine`: the caller holds its lock."""
-    while True:
-        status, data = _parse(path)
-        if status.state != "running" or (not mine and is_held(path)):
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return Status()
+    try:
+        status = _parse(descriptor)
+        if status.state != "running" or (not mine and _is_held(descriptor)):
             return status
-        again, newer = _parse(path)
-        if newer == data:
+        status = _parse(descriptor)  # nobody writes now: the lock is the caller's, or shared and this function's
+        if status.state == "running":
             # Keeper and monitor were killed, or the machine was: nobody could write the code.
             status.orphan = status.pid, status.pid_started
             status.state, status.exit_code, status.exit_signal, status.pid, status.finished = "exited", UNKNOWN_CODE, 0, 0, 0
-            return status
-        if again.state != "running":
-            return again
+        return status
+    finally:
+        os.close(descriptor)
 
 
-def _parse(path: str) -> tuple[Status, bytes]:
+def _parse(descriptor: int) -> Status:
     status = Status()
-    try:
-        data = read_file(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return status, b""
-    for line in data.decode("utf-8", "replace").split("\n"):
+    for line in _read(descriptor).decode("utf-8", "replace").split("\n"):
         words = line.split(" ")
         if words[0]:
             status.take(words)
-    return status, data
+    return status
 
 
 def read_file(path: str, limit: int = 1 << 30) -> bytes:
     """The first `limit` bytes of a file, small as a rule: `ps` reads two of each container, and open() takes twice as long."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = b""
-        while len(data) < limit and (piece := os.read(descriptor, min(_PIECE, limit - len(data)))):
-            data += piece
+        return _read(descriptor, limit)
     finally:
         os.close(descriptor)
+
+
+def _read(descriptor: int, limit: int = 1 << 30) -> bytes:
+    data = b""
+    while len(data) < limit and (piece := os.pread(descriptor, min(_PIECE, limit - len(data)), len(data))):
+        data += piece
     return data
 
 
@@ -123,11 +127,17 @@ def is_held(path: str) -> bool:
     except OSError:
         return False
     try:
+        return _is_held(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_held(descriptor: int) -> bool:
+    """Where nobody holds it, this process does from now on, shared, until the descriptor is closed."""
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    finally:
-        os.close(descriptor)
     return False
 
 

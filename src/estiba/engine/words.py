@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+#: Lengths of time up to so many hours, in units of so many hours.
+_SPANS = ((48, 1, "hours"), (24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months"))
 _BINARY_SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -26,20 +28,14 @@ def binary_size(size: int) -> str:
 
 def human_duration(seconds: float) -> str:
     """A length of time as `2 weeks`, by go-units' thresholds. Negative lengths count as none."""
-    whole = int(seconds)
-    minutes, hours = whole // 60, int(seconds / 3600 + 0.5)
-    for limit, text in (
-        (whole < 1, "Less than a second"),
-        (whole == 1, "1 second"),
-        (whole < 60, f"{whole} seconds"),
-        (minutes == 1, "About a minute"),
-        (minutes < 60, f"{minutes} minutes"),
-        (hours == 1, "About an hour"),
-        (hours < 48, f"{hours} hours"),
-        (hours < 24 * 7 * 2, f"{hours // 24} days"),
-        (hours < 24 * 30 * 2, f"{hours // 24 // 7} weeks"),
-        (hours < 24 * 365 * 2, f"{hours // 24 // 30} months"),
-    ):
-        if limit:
-            return text
+    whole, hours = int(seconds), int(seconds / 3600 + 0.5)
+    if whole < 60:
+        return "Less than a second" if whole < 1 else "1 second" if whole == 1 else f"{whole} seconds"
+    if whole < 3600:
+        return "About a minute" if whole < 120 else f"{whole // 60} minutes"
+    if hours == 1:
+        return "About an hour"
+    for limit, size, unit in _SPANS:
+        if hours < limit:
+            return f"{hours // size} {unit}"
     return f"{int(seconds / 3600) // 24 // 365} years"
