@@ -149,6 +149,17 @@ def test_rename_also_while_it_runs(engine: Engine) -> None:
     engine("create", "--name", "old", IMAGE, "true")  # the name is free again
 
 
+def test_rm_of_several_tells_of_each(engine: Engine) -> None:
+    for name in ("runs", "ended"):
+        engine("run", "-d", "--name", name, IMAGE, *(("sleep", "1000") if name == "runs" else ("true",)))
+    until("exited", engine, "ended")
+    done = engine("rm", "runs", "none", "ended", status=1)
+    assert done.stdout == "ended\n"
+    assert "running" in done.stderr
+    assert "none" in done.stderr
+    assert engine("rm", "-f", "runs").stdout == "runs\n"
+
+
 def test_rm_goes_with_its_run_and_refuses_what_runs(engine: Engine) -> None:
     engine("run", "-d", "--rm", "--name", "gone", IMAGE, "sleep", "1000")
     assert "running" in engine("rm", "gone", status=1).stderr

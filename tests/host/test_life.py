@@ -93,3 +93,20 @@ def test_exposed_ports_are_found(engine: Callable[..., str]) -> None:
     found = {text: engine("ps", "-a", "--format", "{{.Names}}", "-f", text) for text in ("expose=8000-8100/tcp", "expose=53/udp", "expose=53", "publish=8080")}
     assert found == {"expose=8000-8100/tcp": "exposing", "expose=53/udp": "exposing", "expose=53": "", "publish=8080": ""}
     assert "not PORT" in engine("ps", "-f", "expose=many", status=125)
+
+
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+def test_several_take_their_time_together(engine: Callable[..., str], tmp_path: Path, verb: str) -> None:
+    """The first ends when the second was asked to, and is never killed: one after the other it would take for ever."""
+    waits, tells = "until [ -e /shared/asked ]; do sleep 0.05; done; exit 0", "touch /shared/asked; exit 0"
+    tmp_path.chmod(0o777)
+    for name, trap in (("first", waits), ("second", tells)):
+        text = f"trap '{trap}' TERM; touch /shared/{name}; while :; do sleep 0.05; done"
+        engine("run", "-d", "--name", name, "-v", f"{tmp_path}:/shared", IMAGE, "sh", "-c", text)
+    deadline = time.monotonic() + 20
+    while not {"first", "second"} <= set(os.listdir(tmp_path)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert engine(verb, "-t", "-1", "first", "second").split() == ["first", "second"]
+    states = engine("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "first", "second").splitlines()
+    assert states == ["exited 0" if verb == "stop" else "running 0"] * 2

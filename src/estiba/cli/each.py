@@ -9,23 +9,45 @@ from estiba.errors import EstibaError, InvalidArgument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
 
     from estiba.cli.context import Context
 
+    Given = TypeVar("Given")
+    Begun = TypeVar("Begun")
 
-def each(context: Context, names: Sequence[str], act: Callable[[str], object], *, show: bool = True) -> int:
+
+def each(context: Context, names: Sequence[str], act: Callable[[str], object]) -> int:
     """Takes back what crashes left, then calls `act` with every name; the exit code is that of the worst failure, 0 for none."""
     sweep(context.store, context.settings)
     failures: list[EstibaError] = []
     for name in names:
-        try:
-            result = act(name)
-        except EstibaError as error:
-            failures.append(error)
-            continue
-        if show:
+        result = _tried(act, name, failures)
+        if result is not _FAILED:
             output.lines([name if not isinstance(result, int) or isinstance(result, bool) else str(result)])
     return output.failures(failures)
+
+
+def together(context: Context, names: Sequence[str], begin: Callable[[str], Begun], finish: Callable[[Begun], object]) -> int:
+    """As `each`, in two steps: all are begun with before the first is waited for, so that their programs take their time at once."""
+    sweep(context.store, context.settings)
+    failures: list[EstibaError] = []
+    begun = [(name, result) for name in names if (result := _tried(begin, name, failures)) is not _FAILED]
+    for name, result in begun:
+        if _tried(finish, result, failures) is not _FAILED:
+            output.lines([name])
+    return output.failures(failures)
+
+
+_FAILED: Any = object()
+
+
+def _tried(act: Callable[[Given], Begun], given: Given, failures: list[EstibaError]) -> Begun:
+    try:
+        return act(given)
+    except EstibaError as error:
+        failures.append(error)
+    return _FAILED  # type: ignore[no-any-return]  # of any type
 
 
 def seconds(text: str, flag: str) -> int | None:

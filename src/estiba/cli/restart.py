@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 
 
 def _run(context: Context, found: Invocation) -> int:
-    from estiba.cli.each import each, seconds, signal_option
-    from estiba.engine.restart import restart
+    from estiba.cli.each import seconds, signal_option, together
+    from estiba.engine.restart import begin, finish
 
     timeout, number = seconds(found.string("timeout"), "timeout"), signal_option(found.string("signal"))
-    return each(context, found.arguments, lambda name: restart(context.store, context.settings, name, timeout=timeout, number=number))
+    return together(
+        context,
+        found.arguments,
+        lambda name: begin(context.store, name, timeout=timeout, number=number),
+        lambda ending: finish(context.store, context.settings, ending),
+    )
 
 
 COMMAND = Command(

@@ -11,21 +11,24 @@ if TYPE_CHECKING:
 
 
 def _run(context: Context, found: Invocation) -> int:
-    from estiba.cli.each import each
-    from estiba.engine.rm import rm
+    from estiba.cli.each import each, together
+    from estiba.engine.rm import Removal, give_back
     from estiba.errors import NotFound
 
-    force = found.switch("force")
+    store, settings = context.store, context.settings
 
-    def act(name: str) -> str:
+    def kill(name: str) -> Removal | None:
         try:
-            return rm(context.store, context.settings, name, force=force)
-        except NotFound:
-            if force:  # as Docker: what is not there needs no removal
-                return name
-            raise
+            return Removal(store, settings, name, force=True)
+        except NotFound:  # as Docker: what is not there needs no removal
+            return None
 
-    return each(context, found.arguments, act)
+    try:
+        if found.switch("force"):
+            return together(context, found.arguments, kill, lambda removal: removal and removal.finish())
+        return each(context, found.arguments, lambda name: Removal(store, settings, name).finish())
+    finally:
+        give_back(store, settings)
 
 
 COMMAND = Command(

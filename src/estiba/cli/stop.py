@@ -18,8 +18,8 @@ FLAGS = [
 
 
 def _run(context: Context, found: Invocation) -> int:
-    from estiba.cli.each import each, seconds, signal_option
-    from estiba.engine.stop import comes_back, stop
+    from estiba.cli.each import seconds, signal_option, together
+    from estiba.engine.stop import begin, comes_back, stopped
     from estiba.errors import InvalidArgument
 
     timeout, number = seconds(found.string("timeout"), "timeout"), signal_option(found.string("signal"))
@@ -29,7 +29,7 @@ def _run(context: Context, found: Invocation) -> int:
         names = comes_back(context.store)
     elif not names:
         raise InvalidArgument("cannot parse 'estiba stop': it needs at least 1 argument: CONTAINER [CONTAINER...]")
-    return each(context, names, lambda name: stop(context.store, name, timeout=timeout, number=number, for_now=for_now))
+    return together(context, names, lambda name: begin(context.store, name, timeout=timeout, number=number, for_now=for_now), stopped)
 
 
 COMMAND = Command(

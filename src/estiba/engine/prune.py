@@ -12,7 +12,7 @@ from estiba.engine import containers as ended
 from estiba.engine.df import tree_size
 from estiba.engine.image_filters import image_filter
 from estiba.engine.ps_filters import prune_filter
-from estiba.engine.rm import rm
+from estiba.engine.rm import Removal, give_back
 from estiba.engine.rmi import Removed, collected, tell
 from estiba.engine.units import human_size
 from estiba.errors import Conflict, NotFound
@@ -71,8 +71,9 @@ def prune_containers(store: Store, settings: Settings, filters: Sequence[str] = 
             continue
         size = tree_size(container.folder)
         try:
-            removed.append(Removed("Deleted", rm(store, settings, container.id)))
+            removed.append(Removed("Deleted", Removal(store, settings, container.id).finish()))
         except (NotFound, Conflict):  # another command was faster, or has just started it
             continue
         freed += size
+    give_back(store, settings)
     return Pruned(removed, freed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from estiba.engine import containers, event_log, records, supervision
-from estiba.engine.stop import end, leave_alone
+from estiba.engine.stop import Ending, leave_alone
 from estiba.errors import Conflict, NotFound
 from estiba.linux import signals
 
@@ -21,28 +21,62 @@ def rm(store: Store, settings: Settings, name: str, *, force: bool = False) -> s
 
     Raises NotFound, Conflict while it runs, Unavailable when the kernel does not let its program end.
     """
+    container_id = Removal(store, settings, name, force=force).finish()
+    give_back(store, settings)
+    return container_id
+
+
+def give_back(store: Store, settings: Settings) -> None:
+    """Gives back the space of what was removed: once for all of a command, for it takes as long as all the rest.
+
+    Raises PermissionDenied, FailedPrecondition.
+    """
     from estiba.store import layers
 
-    container = containers.find(store, name)
-    if not force:
-        _refuse_running(container)
-    try:
-        if force:
-            leave_alone(store, container)
-            end(container, timeout=0, number=signals.SIGKILL)
-        with containers.lock(container):
-            container = containers.again(store, container)
-            held = containers.hold(container)
-            try:
-                _refuse_running(container)
-                _take_away(store, settings, container)
-            finally:
-                if held is not None:
-                    os.close(held)
-    except (NotFound, FileNotFoundError):
-        return container.id  # --rm, or another command was faster
     layers.empty_trash(store, settings)
-    return container.id
+
+
+class Removal:
+    """A container that goes. With `force` its program is killed as soon as this is made: several end at the same time.
+
+    Raises NotFound, Conflict while it runs.
+    """
+
+    def __init__(self, store: Store, settings: Settings, name: str, *, force: bool = False) -> None:
+        self._store = store
+        self._settings = settings
+        self._container = containers.find(store, name)
+        self._ending: Ending | None = None
+        if not force:
+            _refuse_running(self._container)
+            return
+        try:
+            leave_alone(store, self._container)
+        except NotFound:
+            return  # it has just gone, as `finish` will find
+        self._ending = Ending(self._container, timeout=0, number=signals.SIGKILL)
+
+    def finish(self) -> str:
+        """Removes it, but for the space of its files (`give_back`), and returns its id.
+
+        Raises Conflict when it runs again, Unavailable when the kernel does not let its program end.
+        """
+        container = self._container
+        try:
+            if self._ending is not None:
+                self._ending.finish()
+            with containers.lock(container):
+                container = containers.again(self._store, container)
+                held = containers.hold(container)
+                try:
+                    _refuse_running(container)
+                    _take_away(self._store, self._settings, container)
+                finally:
+                    if held is not None:
+                        os.close(held)
+        except (NotFound, FileNotFoundError):
+            pass  # --rm, or another command was faster
+        return container.id
 
 
 def _take_away(store: Store, settings: Settings, container: Container) -> None:

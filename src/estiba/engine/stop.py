@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from time import monotonic
 
 from estiba.engine import containers, event_log, names, records, status, supervision
 from estiba.errors import Unavailable
@@ -33,11 +34,21 @@ def stop(store: Store, name: str, *, timeout: int | None = None, number: int | N
     its restart policy says after a boot stays true.
     Raises NotFound, Conflict (an ambiguous id), Unavailable when the kernel does not let the program end.
     """
+    return stopped(begin(store, name, timeout=timeout, number=number, for_now=for_now))
+
+
+def begin(store: Store, name: str, *, timeout: int | None = None, number: int | None = None, for_now: bool = False) -> Ending:
+    """As `stop`, but does not wait for the end, `stopped` does: several containers take their time together."""
     container = containers.find(store, name)
     leave_alone(store, container, for_now=for_now)
-    if end(container, timeout=timeout, number=number):
-        event_log.container(container, "stop")
-    return container.id
+    return Ending(container, timeout=timeout, number=number)
+
+
+def stopped(ending: Ending) -> str:
+    """Waits for the end that `begin` asked for; returns the container's id. Raises Unavailable."""
+    if ending.finish():
+        event_log.container(ending.container, "stop")
+    return ending.container.id
 
 
 def comes_back(store: Store) -> list[str]:
@@ -63,24 +74,44 @@ def leave_alone(store: Store, container: Container, *, keep: bool = False, watch
     container.refresh()
 
 
-def end(container: Container, *, timeout: int | None = None, number: int | None = None) -> bool:
-    """Ends the program of a container that was found; False where none runs."""
-    descriptor = container.pidfd()
-    if descriptor is None:
-        return False
-    try:
-        seconds = timeout if timeout is not None else container.stop_timeout if container.stop_timeout is not None else DEFAULT_TIMEOUT
-        number = number or stop_number(container)
-        if number == signals.SIGKILL:
-            seconds = max(seconds, int(_KILL_SECONDS))
-        send(container, descriptor, number)
-        unpaused(container)
-        if not ends(descriptor, None if seconds < 0 else float(seconds)):
-            kill_for_good(container, descriptor)
-    finally:
-        os.close(descriptor)
-    settled(container)
-    return True
+class Ending:
+    """The program of a `container`, which is asked to end as soon as this is made, and made to when its time is over.
+
+    Parameters: as those of `stop`.
+    """
+
+    __slots__ = ("_deadline", "_runs", "container")
+
+    def __init__(self, container: Container, *, timeout: int | None = None, number: int | None = None) -> None:
+        self.container = container
+        self._deadline = 0.0
+        descriptor = container.pidfd()
+        self._runs = descriptor is not None
+        if descriptor is None:
+            return
+        try:
+            seconds = timeout if timeout is not None else container.stop_timeout if container.stop_timeout is not None else DEFAULT_TIMEOUT
+            number = number or stop_number(container)
+            if number == signals.SIGKILL:
+                seconds = max(seconds, int(_KILL_SECONDS))
+            send(container, descriptor, number)
+            unpaused(container)
+            self._deadline = monotonic() + seconds if seconds >= 0 else -1.0
+        finally:
+            os.close(descriptor)
+
+    def finish(self) -> bool:
+        """Waits for the end; False where none ran. Raises Unavailable when the kernel does not let the program end."""
+        descriptor = self.container.pidfd() if self._runs else None
+        if descriptor is not None:
+            try:
+                if not ends(descriptor, None if self._deadline < 0 else max(0.0, self._deadline - monotonic())):
+                    kill_for_good(self.container, descriptor)
+            finally:
+                os.close(descriptor)
+        if self._runs:
+            settled(self.container)
+        return self._runs
 
 
 def stop_number(container: Container) -> int:
