@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.support import leaks
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.users import User
 
 
@@ -33,6 +34,19 @@ def test_leak_check_sees_a_descriptor(tmp_path: Path) -> None:
     os.close(descriptor)
     assert len(left) == 1
     assert left[0].endswith(str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user may have no control groups")
+def test_leak_check_sees_a_control_group(tmp_path: Path) -> None:
+    top = Path("/sys/fs/cgroup")
+    parent = (top / "pids" if (top / "pids").is_dir() else top) / f"estiba-leak-{os.getpid()}"
+    (parent / "alive").mkdir(parents=True)
+    before = leaks.snapshot(tmp_path)
+    (parent / "dead").mkdir()
+    left = leaks.snapshot(tmp_path).left_since(before)
+    for folder in (parent / "dead", parent / "alive", parent):
+        folder.rmdir()
+    assert left == [f"cgroup {parent}/dead"]
 
 
 def test_user_is_ordinary(ordinary_user: User) -> None:

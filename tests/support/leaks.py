@@ -37,6 +37,7 @@ class Snapshot:
             f"{kind[:-1]} {item}"
             for kind in ("processes", "mounts", "cgroups", "descriptors")
             for item in sorted(getattr(self, kind) - getattr(before, kind))
+            if kind != "cgroups" or is_empty(item)
         ]
 
 
@@ -88,25 +89,23 @@ def mounts(folder: Path) -> frozenset[str]:
     return frozenset(line for line in lines if any(mark in line for mark in marks) and "/estiba-dockerd-" not in line)
 
 
-def empty_cgroups() -> frozenset[str]:
-    """Cgroups of containers in which nothing runs; a running container of somebody else is no leak of ours.
-
-    The folder `estiba` of each hierarchy, in which they are, stays.
-    """
-    found = set()
+def cgroups() -> frozenset[str]:
+    """Cgroups of containers, whoever's. The folder `estiba` of each hierarchy, in which they are, stays."""
+    found: set[str] = set()
     for folder, names, _ in os.walk("/sys/fs/cgroup"):
-        if "estiba" not in folder or "/estiba-bench-" in folder:  # those are another engine's, being measured
-            continue
-        for name in names:
-            path = os.path.join(folder, name)
-            try:
-                with os.scandir(path) as entries:
-                    empty = not Path(path, "cgroup.procs").read_text() and not any(entry.is_dir() for entry in entries)
-            except OSError:
-                continue  # it is being removed
-            if empty:
-                found.add(path)
+        if "estiba" in folder:
+            if "/estiba-bench-" not in folder:  # those are another engine's, being measured
+                found.update(os.path.join(folder, name) for name in names)
+            names.clear()  # what a container made below its own goes with it
     return frozenset(found)
+
+
+def is_empty(cgroup: str) -> bool:
+    """Tells whether nothing runs in it: a running container of somebody else is no leak of ours."""
+    try:
+        return os.path.isdir(cgroup) and not any(Path(folder, "cgroup.procs").read_text() for folder, _, _ in os.walk(cgroup))
+    except OSError:
+        return False  # it is being removed
 
 
 def descriptors() -> frozenset[str]:
@@ -121,7 +120,7 @@ def descriptors() -> frozenset[str]:
 
 def snapshot(folder: Path) -> Snapshot:
     reap()
-    return Snapshot(children(), mounts(folder), empty_cgroups(), descriptors())
+    return Snapshot(children(), mounts(folder), cgroups(), descriptors())
 
 
 @pytest.fixture(autouse=True)
