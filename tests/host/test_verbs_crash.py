@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.host.test_limits import value
 from tests.support.command import command_under_test
 from tests.support.containers import IMAGE, Remains, groups
 from tests.support.leaks import reap
@@ -37,7 +38,7 @@ class Case(NamedTuple):
     """A command, what is made before it, and how `box` or `new` may be after it was cut off."""
 
     words: tuple[str, ...]
-    before: tuple[str, ...]
+    before: tuple[tuple[str, ...], ...]
     after: frozenset[str]
 
 
@@ -48,15 +49,20 @@ CASES = {
     "run": Case(RUNNING, (), frozenset({"", "box created", "box running"})),
     "run --rm": Case(("run", "-d", "--rm", *RUNNING[2:]), (), frozenset({"", "box running"})),
     "run --restart": Case(("run", "-d", "--restart", "always", *RUNNING[2:]), (), frozenset({"", "box created", "box running"})),
-    "start": Case(("start", "box"), CREATED, frozenset({"box created", "box running"})),
-    "stop": Case(("stop", "box"), RUNNING, frozenset({"box running", "box exited"})),
-    "kill": Case(("kill", "box"), RUNNING, frozenset({"box running", "box exited"})),
-    "restart": Case(("restart", "box"), RUNNING, frozenset({"box running", "box exited"})),
-    "rename": Case(("rename", "box", "new"), RUNNING, frozenset({"box running", "new running"})),
-    "rm": Case(("rm", "box"), CREATED, frozenset({"box created", ""})),
-    "rm -f": Case(("rm", "-f", "box"), RUNNING, frozenset({"box running", "box exited", ""})),
-    "cp": Case(("cp", "box:/bin", "out"), CREATED, frozenset({"box created"})),
-    "commit": Case(("commit", "box", "local/cut"), RUNNING, frozenset({"box running"})),
+    "start": Case(("start", "box"), (CREATED,), frozenset({"box created", "box running"})),
+    "stop": Case(("stop", "box"), (RUNNING,), frozenset({"box running", "box exited"})),
+    "kill": Case(("kill", "box"), (RUNNING,), frozenset({"box running", "box exited"})),
+    "restart": Case(("restart", "box"), (RUNNING,), frozenset({"box running", "box exited"})),
+    "exec": Case(("exec", "box", "true"), (RUNNING,), frozenset({"box running"})),
+    "exec -d": Case(("exec", "-d", "box", "true"), (RUNNING,), frozenset({"box running"})),
+    "pause": Case(("pause", "box"), (RUNNING,), frozenset({"box running", "box paused"})),
+    "unpause": Case(("unpause", "box"), (RUNNING, ("pause", "box")), frozenset({"box running", "box paused"})),
+    "update": Case(("update", "-m", "96m", "--pids-limit", "77", "box"), (RUNNING,), frozenset({"box running"})),
+    "rename": Case(("rename", "box", "new"), (RUNNING,), frozenset({"box running", "new running"})),
+    "rm": Case(("rm", "box"), (CREATED,), frozenset({"box created", ""})),
+    "rm -f": Case(("rm", "-f", "box"), (RUNNING,), frozenset({"box running", "box exited", ""})),
+    "cp": Case(("cp", "box:/bin", "out"), (CREATED,), frozenset({"box created"})),
+    "commit": Case(("commit", "box", "local/cut"), (RUNNING,), frozenset({"box running"})),
 }
 
 
@@ -81,10 +87,12 @@ class Engine:
         )  # fmt: skip
 
     def prepare(self, case: Case) -> None:
-        if case.before:
-            self.seen.add(container := self(*case.before))
-            if case.before == RUNNING:  # and its program says so
-                ready = self.remains.root / "containers" / container / "upper/ready"
+        for words in case.before:
+            told = self(*words)
+            if words in (CREATED, RUNNING):
+                self.seen.add(told)
+            if words == RUNNING:  # and its program says so
+                ready = self.remains.root / "containers" / told / "upper/ready"
                 until(ready.exists, "the program's trap")
 
     def duration(self, case: Case) -> float:
@@ -103,6 +111,12 @@ class Engine:
         self.seen |= self.known.keys()
         return ", ".join(" ".join(each) for each in self.known.values())
 
+    def updated(self) -> set[bool]:
+        """Whether the limits of the case "update" are there: as `inspect` tells them, and as the kernel has them."""
+        container, *shown = self("inspect", "-f", "{{.Id}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "box").split()
+        kernel = [value(container, "memory.limit_in_bytes", "memory.max"), value(container, "pids.max")]
+        return {number == wanted for numbers in (shown, kernel) for number, wanted in zip(numbers, [str(96 << 20), "77"], strict=True)}
+
     def clear(self) -> None:
         if self.look():
             self("rm", "-f", *self.known)
@@ -110,7 +124,7 @@ class Engine:
     def left(self) -> list[str]:
         """What there is of containers beyond those that there are, and that run."""
         reap()
-        running = {container for container, (_, state) in self.known.items() if state == "running"}
+        running = {container for container, (_, state) in self.known.items() if state in ("running", "paused")}
         root = self.remains.root
         wrong = [f"folder {name}" for name in self.remains.containers() - self.known.keys()]
         names = {path.name: os.readlink(path) for path in (root / "containers/names").iterdir()}
@@ -141,8 +155,12 @@ def judge(engine: Engine, case: Case) -> None:
         time.sleep(0.05)
     assert state in case.after
     assert not left
+    if "update" in case.words:
+        assert len(engine.updated()) == 1, "all of it, or nothing"
     if state:
-        engine("start", state.split()[0])  # it can be used
+        engine("unpause" if state.endswith("paused") else "start", state.split()[0])  # it can be used
+        assert engine.look().endswith("running")
+        engine("exec", state.split()[0], "true")
     engine.clear()
 
 

@@ -19,7 +19,7 @@ from estiba.runtime import limits
 from estiba.runtime.options import RunOptions
 from estiba.runtime.parse_limits import UNLIMITED
 from estiba.store.layout import Store
-from estiba.store.publish import write_file
+from estiba.store.publish import Ingest, sync_folder
 
 #: What limits the jail of a machine; the others are its guest's, which was given them at its start.
 _OF_JAIL = ("cpu", "blockIO")
@@ -66,10 +66,9 @@ class _Update:
             self._refuse_missing(groups)
             if "pids" in sections:
                 self._raise_processes(groups, after["pids"]["limit"])
-            change(groups)
         self.spec["linux"]["resources"] = after
         self.spec["process"]["rlimits"] = _processes(self.spec, before.get("pids"), after.get("pids"))
-        self._store(asked)
+        self._store(self._state(asked), groups if self.container.pid else [])
         if self.policy:
             self._supervise()
 
@@ -127,7 +126,7 @@ class _Update:
         given = {"NanoCpus": options.nano_cpus, "CpuQuota": options.cpu_quota, "CpuPeriod": options.cpu_period}
         return {**asked, "HostConfig": shown | {member: value for member, value in given.items() if value is not None}}
 
-    def _store(self, asked: dict[str, object]) -> None:
+    def _state(self, asked: dict[str, object]) -> dict[str, object]:
         options = dict(self.container.options)
         for name in ("memory", "pids_limit"):
             if getattr(self.options, name) is not None:
@@ -135,11 +134,21 @@ class _Update:
         state = {**self.state, "asked": asked, "options": options}
         if self.policy:
             state["restart"] = {"policy": self.options.restart, "maximum": self.options.restart_maximum}
+        return state
+
+    def _store(self, state: dict[str, object], groups: list[Group]) -> None:
+        """Changes the groups and both files. The files are on the disk before: a kill has two renames to come between, no more."""
         folder = self.container.folder
-        if not os.path.exists(f"{folder}/state.json"):
-            return  # of --rm, and it has just ended
-        write_file(self.store, f"{folder}/config.json", dumps(self.spec), mode=0o600)
-        write_file(self.store, f"{folder}/state.json", dumps(state), mode=0o600)
+        with Ingest(self.store, f"{folder}/config.json", 0o600) as config, Ingest(self.store, f"{folder}/state.json", 0o600) as description:
+            for file, document in ((config, self.spec), (description, state)):
+                file.write(dumps(document))
+                os.fsync(file.descriptor)
+            change(groups)
+            if not os.path.exists(file.what):
+                return  # of --rm, and it has just ended
+            for file in (config, description):
+                file.publish(file.what, durable=False)
+        sync_folder(folder)
 
     def _supervise(self) -> None:
         container = containers.again(self.store, self.container)
