@@ -23,12 +23,12 @@ def store(estiba: Command, alpine_tar: Path, vmlinux: Path) -> Command:
     return estiba
 
 
-def isolation(estiba: Command, *words: str) -> str:
-    """The rung that a new container gets."""
+def isolation(estiba: Command, *words: str) -> tuple[str, str]:
+    """The rung that a new container gets, and why."""
     container = estiba("create", *words, "alpine", "true").stdout.strip()
     (document,) = json.loads(estiba("inspect", container).stdout)
     estiba("rm", container)
-    return str(document["HostConfig"]["Isolation"])
+    return str(document["HostConfig"]["Isolation"]), str(document["HostConfig"].get("IsolationReason", ""))
 
 
 def test_full_has_disks_and_a_console_of_a_pc(store: Command, tmp_path: Path) -> None:
@@ -73,14 +73,40 @@ def test_firmware_and_boot_loader_start_a_packaged_kernel(estiba: Command, alpin
 def test_auto_takes_the_strongest_that_works(
     estiba: Command, alpine_tar: Path, uml: Path, vmlinux: Path, environment: dict[str, str]
 ) -> None:
+    settings = load(environ=environment)
+    if kvm.usable(settings)[0]:
+        pytest.skip("needs a machine whose KVM runs no guests")
+    _, seen = kvm.usable(settings)
     estiba("import", str(alpine_tar), "alpine")
-    assert isolation(estiba, "--isolation", "auto") == "container", "no kernel is there"
+    no_kvm = f"KVM runs no guests here: {seen}"
+    nothing = f"auto takes container, for {no_kvm}; no kernel for partial; no kernel for para"
+    assert isolation(estiba, "--isolation", "auto") == ("container", nothing)
     estiba("kernel", "import", str(uml))
-    assert isolation(estiba, "--isolation", "auto") == "para"
+    reason = f"auto takes para, for {no_kvm}; no kernel for partial"
+    assert isolation(estiba, "--isolation", "auto") == ("para", reason)
+    assert isolation(estiba, "--isolation", "para") == ("para", f"User-Mode Linux, for {no_kvm}")
+    assert isolation(estiba, "--isolation", "para", "--kernel", str(uml)) == ("para", "User-Mode Linux, as the kernel that was named")
+    assert reason in estiba("run", "--rm", "--explain", "--isolation", "auto", "alpine", "true").stderr.splitlines()
     estiba("kernel", "import", str(vmlinux))
-    assert isolation(estiba, "--isolation", "auto") == "partial"
-    assert isolation(estiba, "--isolation", "auto", "--device", "/dev/null") == "container", "no machine has that"
-    assert machine_doctor.auto(load(environ=environment)).reason.startswith("takes partial")
+    assert isolation(estiba, "--isolation", "auto") == ("partial", f"auto takes partial, for {no_kvm}")
+    device = isolation(estiba, "--isolation", "auto", "--device", "/dev/null")
+    assert device == ("container", "auto takes container, for cannot use --device: devices of the host are not passed to a machine")
+    assert isolation(estiba, "--isolation", "container") == ("container", "")
+    assert machine_doctor.auto(settings).reason == f"takes partial ({no_kvm})"
+
+
+def test_where_kvm_works_para_is_qemu(store: Command, environment: dict[str, str], uml: Path) -> None:
+    """As far as it shows without running: the note of the trial says that it works."""
+    store("kernel", "import", str(uml))
+    settings = load(environ=environment)
+    before = kvm.usable(settings)
+    note = Path(settings.runtime_dir) / "kvm"
+    note.write_text("yes a guest ran")
+    try:
+        assert isolation(store, "--isolation", "para") == ("para", "QEMU, for KVM runs guests here")
+        assert isolation(store, "--isolation", "para", "--kernel", str(uml)) == ("para", "User-Mode Linux, as the kernel that was named")
+    finally:
+        note.write_text(f"{'yes' if before[0] else 'no'} {before[1]}")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def choose(store: Store, settings: Settings, options: RunOptions, architecture: str) -> tuple[Isolation, str]:
-    """Returns the rung for an image of `architecture`, and why none above it.
+    """Returns the rung for an image of `architecture`, and why none above it; an empty text where there is none.
 
     Raises InvalidArgument, and what `kernels.choose` raises for a kernel that was named.
     """
@@ -32,18 +32,16 @@ def choose(store: Store, settings: Settings, options: RunOptions, architecture: 
     refused = "its programs are of another processor" if architecture != host_platform().architecture else _refused(options)
     if refused:
         return "container", refused
-    reasons: list[str] = []
-    for rung in _order(settings):
+    works, seen = kvm.usable(settings)
+    reasons = [] if works else [f"KVM runs no guests here: {seen}"]
+    order: tuple[Isolation, ...] = ("para", "partial") if works else ("partial", "para")
+    for rung in order:
         kernel = _kernel(store, settings, options, rung)
         trouble = f"no kernel for {rung}" if kernel is None else _trouble(store, settings, kernel, rung)
         if not trouble:
             return rung, "; ".join(reasons)
         reasons.append(trouble)
     return "container", "; ".join(reasons)
-
-
-def _order(settings: Settings) -> tuple[Isolation, ...]:
-    return ("para", "partial") if kvm.usable(settings)[0] else ("partial", "para")
 
 
 def _refused(options: RunOptions) -> str:
@@ -59,7 +57,7 @@ def _refused(options: RunOptions) -> str:
 
 def _kernel(store: Store, settings: Settings, options: RunOptions, rung: Isolation) -> Kernel | None:
     if options.kernel is None:
-        return kernels.newest(store, rung)
+        return kernels.taken(store, settings, rung)
     kernel = kernels.choose(store, settings, options.kernel, rung, others=(UML, *kernels.RUNGS["partial"]))
     return kernel if kernel.kind in kernels.RUNGS[rung] else None
 

@@ -1,7 +1,7 @@
 """The containers of a store: what `state.json` and `status` say, `list_containers`, `find`, `remove`.
 
 state.json members: ``id name created`` (nanoseconds) ``reference image`` (the configuration's digest) ``layers command remove volumes``
-(mounts for --volumes-from) ``labels stop_timeout interactive log platform restart health`` and ``options`` (engine/stored_options.py).
+(mounts for --volumes-from) ``labels reason stop_timeout interactive log platform restart health``, and ``options`` (stored_options.py).
 It is replaced when a container is renamed or updated; what happens to it is in ``status`` (engine/status.py).
 """
 
@@ -40,8 +40,8 @@ class Container:
 
     __slots__ = (
         "asked", "check", "command", "created", "entrypoint", "error", "exit_code", "exit_signal", "finished", "folder", "id", "image",
-        "interactive", "kernel", "labels", "layers", "log", "name", "oom", "options", "pid", "pid_started", "platform", "ran", "reference",
-        "remove", "restart", "restart_maximum", "restarts", "runtime", "started", "status", "stop_timeout", "volumes",
+        "interactive", "kernel", "labels", "layers", "log", "name", "oom", "options", "pid", "pid_started", "platform", "ran", "reason",
+        "reference", "remove", "restart", "restart_maximum", "restarts", "runtime", "started", "status", "stop_timeout", "volumes",
     )  # fmt: skip
 
     def __init__(self, folder: str, runtime: str, state: dict[str, object], standing: Mapping[str, str] | None = None) -> None:
@@ -65,6 +65,7 @@ class Container:
         self.log = get_dict(state, "log", what, {})
         self.options = get_dict(state, "options", what, {})
         self.kernel = get_dict(state, "kernel", what, {})
+        self.reason = get_str(state, "reason", what, "")  # for its rung (engine/launching.py)
         self.check = get_dict(state, "health", what, {})  # engine/health.py
         timeout = state.get("stop_timeout")
         self.stop_timeout = timeout if type(timeout) is int else None

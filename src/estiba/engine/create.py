@@ -70,7 +70,8 @@ class Draft(Launching):
         if options.isolation == "auto":
             from estiba.engine.auto_rung import choose
 
-            options.isolation, _ = choose(store, settings, options, stack.platform.architecture)
+            options.isolation, reason = choose(store, settings, options, stack.platform.architecture)
+            self.reason = f"auto takes {options.isolation}" + (f", for {reason}" if reason else "")
         _complete(options, self.record, store, stack)
         self.gather()
         self.machine = self._machine() if options.isolation != "container" else None
@@ -167,6 +168,7 @@ class Draft(Launching):
             **({"health": self.check} if self.check else {}),
             "options": stored_options.state(self.options),
             **({} if self.machine is None else {"kernel": self.machine.kernel.state()}),
+            **({"reason": self.reason} if self.reason else {}),
             "asked": asked(self.options, self.stack.config),
         }
 

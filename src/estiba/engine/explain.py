@@ -53,6 +53,8 @@ def explain(store: Store, settings: Settings, options: RunOptions, progress: Pro
     with os.fdopen(copy, "rb") as file:
         file.seek(0)
         steps += parse_trace(file.read())
+    if created.reason:
+        sys.stderr.write(f"{created.reason}\n")
     sys.stderr.write(waterfall(steps, end))
     return code
 

@@ -148,6 +148,7 @@ def _host_config(container: Container, spec: dict[str, Any], asked: dict[str, ob
         "MaskedPaths": spec["linux"].get("maskedPaths", []),
         "ReadonlyPaths": spec["linux"].get("readonlyPaths", []),
         "Init": spec["annotations"].get(INIT) == "true",
+        **({"IsolationReason": container.reason} if container.reason else {}),
         **({"Kernel": f"{container.kernel.get('kind')} {container.kernel.get('release')}"} if container.kernel else {}),
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from estiba.engine import kvm
 from estiba.errors import DataLoss, InvalidArgument, NotFound
 from estiba.oci.digest import parse_diff_id
 from estiba.oci.platform import host_platform
@@ -108,6 +109,24 @@ def of_image(image: Image, name: str) -> Kernel:
 def rungs_of(kernel: Kernel) -> list[str]:
     """The rungs that a kernel can be used for."""
     return [rung for rung, kinds in RUNGS.items() if kernel.kind in kinds]
+
+
+def taken(store: Store, settings: Settings, rung: str) -> Kernel | None:
+    """The kernel that a new container on `rung` gets where none is named. A machine of paravirtual devices alone is QEMU's where KVM works
+    and there is a kernel for it, else User-Mode Linux. Raises DataLoss.
+    """
+    by_kvm = newest(store, "partial") if rung == "para" and kvm.usable(settings)[0] else None
+    return by_kvm or newest(store, rung)
+
+
+def why_para(settings: Settings, kind: str, *, named: bool) -> str:
+    """Why a machine of paravirtual devices alone on a kernel of this kind is what it is."""
+    works, seen = kvm.usable(settings)
+    if kind != UML:
+        return "QEMU, for KVM runs guests here"
+    if named:
+        return "User-Mode Linux, as the kernel that was named"
+    return "User-Mode Linux, for there is no kernel for QEMU" if works else f"User-Mode Linux, for KVM runs no guests here: {seen}"
 
 
 def newest(store: Store, rung: str, architecture: str | None = None) -> Kernel | None:

@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 
 class Created:
     """A container that can be launched: its `id`, `folder`, `spec`, the `plan`, the `record`, the `binder` with its `bindings`,
-    and whether it is `supervised`.
+    whether it is `supervised`, and the `reason` for its rung.
     """
 
-    __slots__ = ("binder", "bindings", "folder", "id", "plan", "record", "spec", "supervised")
+    __slots__ = ("binder", "bindings", "folder", "id", "plan", "reason", "record", "spec", "supervised")
 
-    def __init__(self, record: records.Record, spec: dict[str, Any], binder: Binder, plan: list[Op], *, supervised: bool) -> None:
+    def __init__(
+        self, record: records.Record, spec: dict[str, Any], binder: Binder, plan: list[Op], *, supervised: bool, reason: str
+    ) -> None:
         self.id = record.id
         self.folder = record.folder
         self.record = record
@@ -48,6 +50,7 @@ class Created:
         self.bindings = binder.bindings
         self.plan = plan
         self.supervised = supervised
+        self.reason = reason
 
     @property
     def descriptors(self) -> list[int]:
@@ -58,7 +61,8 @@ class Created:
 class Launching:
     """A container on its way to run. `dry` opens nothing and makes nothing.
 
-    A subclass sets `spec`, `machine`, `layers` and `supervised`, then calls `settle`.
+    A subclass sets `spec`, `machine`, `layers` and `supervised`, then calls `settle`. `reason` says why its rung is the one that it is,
+    where that was not the caller's choice alone.
     """
 
     spec: dict[str, Any]
@@ -71,6 +75,7 @@ class Launching:
         self.settings = settings
         self.options = options
         self.record = record
+        self.reason = ""
         self.dry = dry
         self._layer_maps = idmap.layer_maps(settings)
         record.slot = self._free_slot()
@@ -152,7 +157,7 @@ class Launching:
 
     def created(self) -> Created:
         """The result: the plan of what was bound."""
-        return Created(self.record, self.spec, self.binder, self.binder.plan(), supervised=self.supervised)
+        return Created(self.record, self.spec, self.binder, self.binder.plan(), supervised=self.supervised, reason=self.reason)
 
     def close(self) -> None:
         """Closes what was opened so far."""

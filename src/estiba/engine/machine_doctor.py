@@ -27,7 +27,7 @@ def machine(settings: Settings, rung: str) -> Finding:
     name, (monitor, get_one) = f"machine: {rung}", _WAYS[rung]
     store = Store.open(settings)
     try:
-        kernel = kernels.newest(store, rung)
+        kernel = kernels.taken(store, settings, rung)
     except EstibaError as error:
         return Finding(name, False, error.message, error.hint or "")
     path = _installed(rung)
@@ -37,7 +37,8 @@ def machine(settings: Settings, rung: str) -> Finding:
     trouble = try_stored(store, settings, kernel, rung) if kernel else try_kernel(settings, path or "", rung)
     if trouble:
         return Finding(name, False, trouble, f"another kernel for {monitor}: {get_one}")
-    return Finding(name, True, f"{monitor}: a container ran ({(time.monotonic() - begin) * 1000:.0f} ms with its store)")
+    what = kernels.why_para(settings, kernel.kind if kernel else kernels.UML, named=False) if rung == "para" else monitor
+    return Finding(name, True, f"a container ran ({(time.monotonic() - begin) * 1000:.0f} ms with its store) on {what}")
 
 
 def auto(settings: Settings) -> Finding:

@@ -72,6 +72,8 @@ class Machine:
         refuse(draft.options)
         host = host_platform().architecture
         self.kernel = kernel or _kernel(draft, architecture if architecture in PROGRAMS and architecture != host else None)
+        if kernel is None and draft.options.isolation == "para" and not draft.reason:
+            draft.reason = kernels.why_para(draft.settings, self.kernel.kind, named=bool(draft.options.kernel))
         self.cpu = CPUS.get(self.kernel.architecture, os.uname().machine)
         self.helper = guest_helper_path(draft.settings, self.kernel.architecture, host)
         self.modules = [*self.kernel.modules, *self.kernel.drivers] if self.kernel.kind != UML else self.kernel.modules
@@ -99,7 +101,7 @@ class Machine:
 
 
 def _kernel(draft: Launching, foreign: str | None) -> Kernel:
-    """The kernel of a new container. A machine of paravirtual devices alone is QEMU's where KVM works, else User-Mode Linux."""
+    """The kernel of a new container, which `kernels.taken` chooses where none is named."""
     store, settings, options = draft.store, draft.settings, draft.options
     if foreign is not None and options.isolation != "partial":
         raise NotImplemented(
@@ -108,9 +110,10 @@ def _kernel(draft: Launching, foreign: str | None) -> Kernel:
         )
     if foreign is not None:
         return kernels.choose(store, settings, options.kernel, "partial", architecture=foreign)
-    by_kvm = options.isolation == "para" and kvm.usable(settings)[0]
-    if by_kvm and options.kernel is None and (found := kernels.newest(store, "partial")) is not None:
+    para = options.isolation == "para"
+    if para and options.kernel is None and (found := kernels.taken(store, settings, "para")) is not None:
         return found
+    by_kvm = para and kvm.usable(settings)[0]
     return kernels.choose(store, settings, options.kernel, options.isolation, others=kernels.RUNGS["partial"] if by_kvm else ())
 
 
