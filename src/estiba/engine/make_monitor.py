@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from estiba.config.settings import Settings
 from estiba.engine.from_host import layer_tar, newest_time
 from estiba.engine.host_files import MULTIARCH, HostFiles
-from estiba.engine.monitors import Program, state
+from estiba.engine.monitors import FIRMWARE, MODULES, PARTS, Program, state
 from estiba.engine.new_image import add_image, add_layer, encode, new_config, new_name
 from estiba.engine.units import format_time
 from estiba.errors import FailedPrecondition, NotFound
@@ -24,9 +24,6 @@ _PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86 (Fedora: qemu-system-x86-core)",
     "qemu-system-aarch64": "qemu-system-arm (Fedora: qemu-system-aarch64-core)",
 }
-#: Parts that a build may have as modules, and firmware. What is not there is not needed.
-_MODULES = ("accel-tcg-{machine}.so",)
-_FIRMWARE = ("bios-microvm.bin", "bios-256k.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")
 
 
 def make(store: Store, settings: Settings, name: str, note: str) -> Program:
@@ -53,14 +50,14 @@ def make(store: Store, settings: Settings, name: str, note: str) -> Program:
         document["history"] = [{"created": moment, "created_by": f"estiba: {name} of this machine"}]
         add_image(store, encode(document), [layer], new_name(store, f"{REPOSITORY}:{machine}", "name a machine monitor"))
         os.makedirs(os.path.dirname(note), exist_ok=True)
-        write_file(store, note, "\n".join((layer.digest, path, *states)).encode("utf-8", "surrogateescape"), durable=False)
+        write_file(store, note, "\n".join((PARTS, layer.digest, path, *states)).encode("utf-8", "surrogateescape"), durable=False)
     return Program(DiffID(layer.digest), path)
 
 
 def _modules(architecture: str, machine: str) -> list[str]:
     """QEMU looks for its modules in one folder, which its build chose (configure, --libdir)."""
     folders = [f"/usr/lib/{MULTIARCH.get(architecture, '')}/qemu", "/usr/lib64/qemu", "/usr/lib/qemu"]
-    names = [name.format(machine=machine) for name in _MODULES]
+    names = [name.format(machine=machine) for name in MODULES]
     return [path for folder in folders for name in names if os.path.isfile(path := f"{folder}/{name}")]
 
 
@@ -68,5 +65,5 @@ def _firmware(program: str) -> list[str]:
     """QEMU says in which folders it looks for its data files, in their order."""
     done = subprocess.run([program, "-L", "help"], capture_output=True, text=True, check=False, env={})
     folders = done.stdout.split()
-    found = [next((path for folder in folders if os.path.isfile(path := f"{folder}/{name}")), None) for name in _FIRMWARE]
+    found = [next((path for folder in folders if os.path.isfile(path := f"{folder}/{name}")), None) for name in FIRMWARE]
     return [path for path in found if path is not None]

@@ -1,7 +1,7 @@
 """The programs that run guests and are no kernels themselves: each is an image made of this machine's files, so that a jail can hold it.
 
-``cache/monitors/<program>`` remembers of which files it was made: after an upgrade of one of them it is made anew. On the start path of
-`run` on QEMU, but for what makes one.
+``cache/monitors/<program>`` remembers which parts were looked for and of which files it was made: after an upgrade of one of them, or of
+estiba to one that needs other parts, it is made anew. On the start path of `run` on QEMU, but for what makes one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiba.config.settings import Settings
     from estiba.store.layout import Store
+
+
+#: Parts that a build may have as modules, and firmware. What is not there is not needed.
+MODULES = ("accel-tcg-{machine}.so",)
+FIRMWARE = ("bios-microvm.bin", "bios-256k.bin", "pvh.bin", "linuxboot_dma.bin", "kvmvapic.bin")
+#: The first line of the note.
+PARTS = " ".join((*MODULES, *FIRMWARE))
 
 
 class Program:
@@ -41,10 +48,10 @@ def find(store: Store, settings: Settings, name: str) -> Program:
 def _noted(store: Store, note: str) -> Program | None:
     try:
         with open(note, encoding="utf-8", errors="surrogateescape") as file:
-            layer, path, *files = file.read().splitlines()
+            parts, layer, path, *files = file.read().splitlines()
     except FileNotFoundError:
         return None
-    if any(line != state(line.split(" ", 1)[1]) for line in files) or highest_id(store, DiffID(layer)) is None:
+    if parts != PARTS or any(line != state(line.split(" ", 1)[1]) for line in files) or highest_id(store, DiffID(layer)) is None:
         return None
     return Program(DiffID(layer), path)
 
