@@ -115,7 +115,7 @@ def test_an_id_is_one_word_and_is_used_once(bundle: BundleRuntime) -> None:
     for wrong in ("", "a/b", "..", "a b"):
         assert "id" in bundle("create", wrong, status=1).stderr
     bundle.create()
-    assert "there is one" in bundle("create", bundle.name, status=1).stderr
+    assert "already exists" in bundle("create", bundle.name, status=1).stderr
     assert bundle.state()["status"] == "created"
 
 

@@ -56,6 +56,7 @@ class BundleRuntime:
         self.folder = folder
         self.name = name
         self.states = folder / "states"
+        self.runtime = RUNTIME
         (folder / "bundle").mkdir()
         make_image(folder / "bundle")
         (folder / "bundle" / "base").rename(folder / "bundle" / "rootfs")
@@ -70,7 +71,7 @@ class BundleRuntime:
         more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
         more = {key: value for key, value in more.items() if value is not None}
         done = subprocess.run(
-            [*through, RUNTIME, "--root", str(self.states), *words], cwd=self.folder / "bundle", timeout=60, text=True, check=False, **more
+            [*through, self.runtime, "--root", str(self.states), *words], cwd=self.folder / "bundle", timeout=60, text=True, check=False, **more
         )
         assert "Traceback" not in (done.stderr or ""), done.stderr
         if status is not None:

@@ -242,7 +242,7 @@ def main(words: Sequence[str]) -> int:
     _guard_standard_descriptors()
     context = Context(debug="--debug" in words[:1] or "-D" in words[:1])
     verb = "estiba"
-    failure_code = 125
+    failure_code = misuse = 125
     try:
         signals.pthread_sigmask(signals.SIG_UNBLOCK, (signals.SIGINT,))  # the launcher let it wait until here
         everywhere = global_command()
@@ -254,6 +254,8 @@ def main(words: Sequence[str]) -> int:
         )
         if first.help or first.switch("version") or not first.arguments:
             return _answer_itself(first, everywhere)
+        if first.arguments[0] == "runtime":
+            misuse = 1  # engines know the exit codes of runc
         command, rest = find(first.arguments)
         if isinstance(command, str):
             return _show_group(command)
@@ -261,7 +263,7 @@ def main(words: Sequence[str]) -> int:
         status = _call(command, rest, context)
         _flush()
     except EstibaError as error:
-        return _report(error, failure_code, context)
+        return _report(error, {1: failure_code, InvalidArgument.exit_code: misuse}, context)
     except output.OutputError as error:
         return _report_output(error.cause)
     except OSError as error:
@@ -315,10 +317,10 @@ def _flush() -> None:
         raise output.OutputError(error) from error
 
 
-def _report(error: EstibaError, failure_code: int, context: Context) -> int:
+def _report(error: EstibaError, codes: Mapping[int, int], context: Context) -> int:
     _show_traceback(context)
     output.failure(error.message, error.hint)
-    return failure_code if error.exit_code == 1 else error.exit_code
+    return codes.get(error.exit_code, error.exit_code)
 
 
 def _report_output(error: OSError) -> int:

@@ -42,6 +42,8 @@ def verb_first(words: Sequence[str]) -> list[str]:
         if flag is None:
             return list(words)
         at += 1 if flag.kind == "switch" or "=" in words[at] else 2
+    if at >= len(words):
+        return ["runtime"]
     return ["runtime", *words[at : at + 1], *words[1:at], *words[at + 1 :]]
 
 

@@ -16,7 +16,8 @@ def _run(_context: Context, found: Invocation) -> int:
     from estiba.runtime.parse_options import signal_number
 
     name, *rest = found.arguments
-    number = signal_number(rest[0] if rest else "TERM", "the signal")
+    word = rest[0] if rest else "TERM"
+    number = 0 if word == "0" else signal_number(word, "the signal")  # 0 asks whether it could be sent (kill(2))
     kill(root_of(found), name, number, every=found.switch("all"))
     return 0
 

@@ -154,6 +154,9 @@ def check_process(process: Section) -> None:
         raise InvalidArgument(f"cannot use {process.what}: it has no args")
     if not process.text("cwd").startswith("/"):
         raise InvalidArgument(f"cannot use {process.what}: cwd is not an absolute path")
+    for entry in process.texts("env"):
+        if entry.find("=") < 1:
+            raise InvalidArgument(f"cannot use {process.what}: environment variable {entry!r} has no name or no value")
     _refuse_unknown(process, "process", ("selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity"))
     profile = process.text("apparmorProfile", "")
     if profile not in ("", "unconfined"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from estiba.engine.oci_runtime import cgroups
 from estiba.engine.oci_runtime.state import State
-from estiba.errors import Conflict, FailedPrecondition
+from estiba.errors import FailedPrecondition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,11 +12,9 @@ if TYPE_CHECKING:
 
 
 def processes(root: str, name: str) -> list[int]:
-    """The pids of container `name`. Raises NotFound, Conflict where it is stopped."""
+    """The pids of container `name`, none of a stopped one. Raises NotFound."""
     state = State.read(root, name)
-    if state.status == "stopped":
-        raise Conflict(f"cannot list the processes of container {name}: container is not running")
-    return cgroups.members(state.cgroups)
+    return [] if state.status == "stopped" else cgroups.members(state.cgroups)
 
 
 def table(pids: Sequence[int], options: Sequence[str]) -> list[str]:

@@ -79,7 +79,7 @@ class State:
             os.makedirs(root, mode=0o711, exist_ok=True)
             os.mkdir(state.folder, 0o700)
         except FileExistsError:
-            raise AlreadyExists(f"cannot create container {name}: there is one with this id") from None
+            raise AlreadyExists(f"cannot create container {name}: a container with this id already exists") from None
         except OSError as error:
             raise PermissionDenied(f"cannot create container {name}: {error.filename}: {error.strerror}") from error
         state.write()
