@@ -143,7 +143,7 @@ static void become_root(struct container *self)
 {
     const struct op *user = plan_find(self->plan, OP_USER_NAMESPACE);
 
-    if (namespaces_of(self->plan) & CLONE_NEWUSER)
+    if ((namespaces_of(self->plan) & CLONE_NEWUSER) || joins_namespace(self->plan, CLONE_NEWUSER))
         become_joined_root(self);
     if (user == NULL)
         return;

@@ -295,15 +295,6 @@ void plan_check_run(const struct plan *plan)
         check_makes(plan);
 }
 
-/* What keeps a process that has no root of its own from the host's. */
-static bool joins_root(const struct plan *plan)
-{
-    for (const struct op *op = plan_find(plan, OP_JOIN_NAMESPACE); op != NULL; op = plan_next(plan, op, OP_JOIN_NAMESPACE))
-        if (op->args.join_namespace.kind.q == CLONE_NEWNS)
-            return true;
-    return plan_find(plan, OP_JOIN_ROOT) != NULL;
-}
-
 /* Into the root: a mount namespace that is not the container's own keeps the root that it has. */
 static const struct op *way_in(const struct plan *plan, bool makes)
 {
@@ -345,7 +336,7 @@ void plan_check_create(const struct plan *plan)
         refuse(execute, "is not the last operation");
     if ((root != NULL) != (pivot != NULL) || (makes && root == NULL) || (root != NULL && plan_next(plan, root, OP_ROOT)))
         fail(LAUNCH, "plan", 0, NULL, "it needs one root, and one way into it");
-    if (root == NULL && !joins_root(plan))
+    if (root == NULL && !joins_namespace(plan, CLONE_NEWNS) && plan_find(plan, OP_JOIN_ROOT) == NULL) /* it would be on the host's */
         fail(LAUNCH, "plan", 0, NULL, "one more process needs the container's mount namespace or its root");
     if ((plan_find(plan, OP_HOLD) == NULL) != (plan_find(plan, OP_LISTEN) == NULL))
         fail(LAUNCH, "plan", 0, NULL, "hold and listen belong together");

@@ -45,6 +45,14 @@ uint64_t namespaces_of(const struct plan *plan)
     return join ? join->args.join.flags.q : plan_find(plan, OP_NAMESPACES)->args.namespaces.flags.q;
 }
 
+bool joins_namespace(const struct plan *plan, uint64_t kind)
+{
+    for (const struct op *op = plan_find(plan, OP_JOIN_NAMESPACE); op != NULL; op = plan_next(plan, op, OP_JOIN_NAMESPACE))
+        if (op->args.join_namespace.kind.q == kind)
+            return true;
+    return false;
+}
+
 static struct log log_of(const struct plan *plan)
 {
     const struct op *op = plan_find(plan, OP_LOG);

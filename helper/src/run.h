@@ -109,6 +109,8 @@ bool take_exit_status(struct run *run);
 
 /* run.c: CLONE_NEW* flags of the namespaces that the program does not share with the helper: made for it, or joined. */
 uint64_t namespaces_of(const struct plan *plan);
+/* Whether a plan of `create` joins a namespace of this CLONE_NEW* kind. */
+bool joins_namespace(const struct plan *plan, uint64_t kind);
 
 /* trace.c: a line for `run --explain` where the plan asks for it. */
 void trace_to(int fd);

@@ -293,6 +293,15 @@ def test_system_call_filter(bundle: BundleRuntime) -> None:
     assert done.stdout.split() == ["1", "Seccomp:", "2"]
 
 
+def test_every_poststop_hook_runs(bundle: BundleRuntime) -> None:
+    told = bundle.folder / "told"
+    hooks = [{"path": "/bin/false"}, {"path": "/bin/touch", "args": ["touch", str(told)]}]
+    bundle.config["hooks"] = {"poststop": hooks}
+    bundle.create()
+    assert "/bin/false" in bundle("delete", bundle.name).stderr
+    assert told.exists()
+
+
 @pytest.mark.parametrize("word", ["shared", "slave", "private", "unbindable"])
 def test_propagation_of_the_root_stays_inside(bundle: BundleRuntime, word: str) -> None:
     before = Path("/proc/self/mountinfo").read_text()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from estiba.engine.oci_runtime import borrowed_mounts, cgroups
-from estiba.engine.oci_runtime.hooks import run_hooks
+from estiba.engine.oci_runtime.hooks import run_every_hook
 from estiba.engine.oci_runtime.kill import kill_all
 from estiba.engine.oci_runtime.state import State
-from estiba.errors import Conflict, EstibaError, NotFound
+from estiba.errors import Conflict, NotFound
 
 
 def delete(root: str, name: str, *, force: bool = False) -> list[str]:
@@ -31,13 +31,7 @@ def delete(root: str, name: str, *, force: bool = False) -> list[str]:
         except FileNotFoundError:
             bundle = None  # its making was cut short
         take_away(state)
-    if bundle is None:
-        return []
-    try:
-        run_hooks(bundle, "poststop", state, "stopped")
-    except EstibaError as error:
-        return [error.message]
-    return []
+    return [] if bundle is None else run_every_hook(bundle, "poststop", state, "stopped")
 
 
 def take_away(state: State) -> None:

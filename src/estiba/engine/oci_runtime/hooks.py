@@ -34,6 +34,17 @@ def hooks(bundle: Bundle, kind: str) -> list[Hook]:
     return [Hook(section) for section in bundle.config.section("hooks").sections(kind)]
 
 
+def run_every_hook(bundle: Bundle, kind: str, state: State, status: str) -> list[str]:
+    """As `run_hooks`, but the others run when one fails. Returns what was wrong."""
+    wrong = []
+    for hook in hooks(bundle, kind):
+        try:
+            _run(hook, kind, strict_json.dumps(state.json(status)))
+        except FailedPrecondition as error:
+            wrong.append(error.message)
+    return wrong
+
+
 def run_hooks(bundle: Bundle, kind: str, state: State, status: str) -> None:
     """Runs the hooks of a kind with the state of `status` on their standard input. Raises FailedPrecondition for the first that fails."""
     for hook in hooks(bundle, kind):

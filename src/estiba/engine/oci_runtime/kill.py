@@ -18,7 +18,7 @@ def kill(root: str, name: str, number: int, *, every: bool = False) -> None:
     """
     state = State.read(root, name)
     status = state.status
-    if every:
+    if every and state.made_cgroups:
         _signal_members(state, number)
     elif status in ("created", "running", "paused"):
         _signal(state.pid, state.started, number)

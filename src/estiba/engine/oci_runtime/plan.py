@@ -16,7 +16,8 @@ from estiba.engine.oci_runtime.hooks import hooks
 from estiba.engine.oci_runtime.mount_options import RDONLY, MountOptions
 from estiba.engine.oci_runtime.resources import device_rules
 from estiba.engine.oci_runtime.state import SOCKET
-from estiba.errors import InvalidArgument, NotFound, NotImplemented
+from estiba.errors import FailedPrecondition, InvalidArgument, NotFound, NotImplemented
+from estiba.linux import idmap
 from estiba.linux.device_program import device_program
 from estiba.oci.strict_json import dumps
 from estiba.plan import ops
@@ -126,7 +127,7 @@ class ContainerPlan:
             elif kind not in ("user", "time"):
                 flags |= CLONE[kind]
         if self._namespaces.get("user") == "":
-            yield ops.user_namespace(_maps(linux, "uidMappings"), _maps(linux, "gidMappings"), 1, "", "")
+            yield _user_namespace(_maps(linux, "uidMappings"), _maps(linux, "gidMappings"))
         if self._namespaces.get("time") == "":
             yield ops.time_offsets(_offsets(linux.section("timeOffsets")))
         yield ops.namespaces(flags)
@@ -285,6 +286,18 @@ def _spread(target: str, options: MountOptions) -> Iterator[Op]:
 
 def _maps(linux: Section, key: str) -> list[str]:
     return [f"{item.number('containerID')} {item.number('hostID')} {item.number('size')}" for item in linux.sections(key)]
+
+
+def _user_namespace(uids: list[str], gids: list[str]) -> Op:
+    """Who may administer maps any ids; others their own ones without groups, and those of subuid(5) by set-uid programs."""
+    if idmap.may_administer():
+        return ops.user_namespace(uids, gids, 1, "", "")
+    if [line.split()[1:] for line in (*uids, *gids)] == [[str(os.geteuid()), "1"], [str(os.getegid()), "1"]]:
+        return ops.user_namespace(uids, gids, 0, "", "")
+    tools = idmap.map_tool("newuidmap"), idmap.map_tool("newgidmap")
+    if not all(tools):
+        raise FailedPrecondition("cannot map more ids than the caller's own: newuidmap and newgidmap are not there", hint="install uidmap")
+    return ops.user_namespace(uids, gids, 1, *tools)
 
 
 def _offsets(section: Section) -> str:

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
 
 def processes(root: str, name: str) -> list[int]:
-    """The pids of container `name`, none of a stopped one. Raises NotFound."""
+    """The pids of container `name`, none of a stopped one. Raises NotFound, and FailedPrecondition where nothing tells them."""
     state = State.read(root, name)
-    return [] if state.status == "stopped" else cgroups.members(state.cgroups)
+    if state.status == "stopped":
+        return []
+    if not state.cgroups:
+        raise FailedPrecondition(f"cannot list the processes of container {name}: it has no control group")
+    return cgroups.members(state.cgroups)
 
 
 def table(pids: Sequence[int], options: Sequence[str]) -> list[str]:
