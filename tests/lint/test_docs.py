@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from estiba.cli.arguments import Command, parse
-from estiba.cli.main import find
+from estiba.cli.verbs import find
 from estiba.errors import EstibaError
 from tests.lint.repository import TOP, files, name, text
 

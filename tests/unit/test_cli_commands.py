@@ -11,9 +11,10 @@ import pytest
 import estiba.cli
 from estiba.cli.arguments import Command, parse
 from estiba.cli.help import OVERVIEW, command_help, commands, group, overview, welcome
-from estiba.cli.main import GROUPS, VERBS, find, global_command, main
+from estiba.cli.main import global_command, main
 from estiba.cli.run import COMMAND as RUN
 from estiba.cli.run import options_from
+from estiba.cli.verbs import GROUPS, VERBS, find
 from estiba.errors import EstibaError, InvalidArgument
 from estiba.runtime.parse_options import PARSERS, SWITCHES
 

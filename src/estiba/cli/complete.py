@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from estiba.cli import output
 from estiba.cli.arguments import Command, Flag, Invocation
 from estiba.cli.context import Context
-from estiba.cli.main import GROUPS, VERBS, global_command, load
+from estiba.cli.main import global_command
+from estiba.cli.verbs import GROUPS, VERBS, load
 from estiba.errors import EstibaError
 
 Candidate = tuple[str, str]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from estiba.cli import output
 from estiba.cli.arguments import Command, Flag
-from estiba.cli.main import GROUPS, VERBS, find, load
+from estiba.cli.verbs import GROUPS, VERBS, find, load
 
 # The overview's headings and what stands under them.
 OVERVIEW = {
