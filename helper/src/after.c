@@ -61,6 +61,8 @@ static void remove_groups(const struct run *run)
 
     for (const struct op *op = first; op != NULL; op = plan_next(run->plan, op, OP_REMOVE_CGROUP))
         gone &= remove_cgroup(slot(run, &op->args.remove_cgroup.slot), op->args.remove_cgroup.name.s.data);
+    for (const struct op *op = plan_find(run->plan, OP_LEAVE_CGROUP); op != NULL; op = plan_next(run->plan, op, OP_LEAVE_CGROUP))
+        leave_cgroup(slot(run, &op->args.leave_cgroup.slot), op->args.leave_cgroup.name.s.data);
     if (first == NULL || !gone)
         return;
     for (const struct op *op = plan_next(run->plan, first, OP_FORGET); op != NULL; op = plan_next(run->plan, op, OP_FORGET))

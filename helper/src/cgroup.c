@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -136,4 +137,12 @@ bool remove_cgroup(int directory, const char *name)
         nanosleep(&pause, NULL);
     }
     return false;
+}
+
+void leave_cgroup(int directory, const char *name)
+{
+    struct stat status;
+
+    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_uid == geteuid())
+        (void)unlinkat(directory, name, AT_REMOVEDIR); /* EBUSY while another container's group is below it */
 }

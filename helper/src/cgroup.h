@@ -27,4 +27,7 @@ bool cgroups_had_oom(const struct plan *plan);
 /* Kills what is left in the cgroup `name` of `directory` and removes it; whether it is gone. */
 bool remove_cgroup(int directory, const char *name);
 
+/* Removes the cgroup `name` of `directory` when it is ours and nothing is in it: whoever needs it just now makes it again. */
+void leave_cgroup(int directory, const char *name);
+
 #endif

@@ -74,6 +74,7 @@ enum {
     OP_FORGET = 96,
     OP_DISCARD = 97,
     OP_REMOVE_CGROUP = 98,
+    OP_LEAVE_CGROUP = 99,
     OP_UNPACK_LAYER = 256,
     OP_UNPACK_DIRECTORY = 257,
     OP_UNPACK_FILE = 258,
@@ -186,6 +187,7 @@ union arguments {
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash, names; } discard;
     struct { union value slot, name; } remove_cgroup;
+    struct { union value slot, name; } leave_cgroup;
     struct { union value folder, bytes, inodes; } unpack_layer;
     struct { union value path; } unpack_directory;
     struct { union value path, mode, uid, gid, mtime, nanoseconds, content; } unpack_file;
@@ -293,6 +295,7 @@ static const struct schema schemas[] = {
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usuu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},
+    {99, SIDE_AFTER, "leave_cgroup", "us"},
     {256, SIDE_UNPACK, "unpack_layer", "sqq"},
     {257, SIDE_UNPACK, "unpack_directory", "s"},
     {258, SIDE_UNPACK, "unpack_file", "suuuqub"},

@@ -63,6 +63,7 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_FORGET:
     case OP_EVENTS:
     case OP_REMOVE_CGROUP:
+    case OP_LEAVE_CGROUP:
         check_slot(plan, op, args->all[0].u, false);
         check_name(op, args->all[1].s.data);
         break;

@@ -197,6 +197,27 @@ def test_record_goes_when_the_cgroup_is_gone(container: Container, cgroup: Path,
     assert not (cgroup / "c").exists()
 
 
+@pytest.mark.parametrize("case", ["empty", "in use", "another user's"])
+def test_folder_of_cgroups_goes_with_the_last(container: Container, cgroup: Path, case: str) -> None:
+    folder = cgroup / "all"
+    (folder / "c").mkdir(parents=True)
+    if case == "in use":
+        (folder / "other").mkdir()
+    if case == "another user's":
+        os.chown(folder, 1, 1)
+    container.after += [ops.remove_cgroup(folder_slot(container, folder), "c"), ops.leave_cgroup(folder_slot(container, cgroup), "all")]
+    before = live_children()
+    try:
+        container.run("true")
+        until(lambda: live_children() <= before, "the monitor's end")
+        assert not (folder / "c").exists()
+        assert folder.exists() == (case != "empty")
+    finally:
+        for path in (folder / "other", folder):
+            if path.exists():
+                path.rmdir()
+
+
 def test_record_of_a_cgroup_that_stays_stays(container: Container, cgroup: Path, tmp_path: Path) -> None:
     (cgroup / "c" / "child").mkdir(parents=True)  # with which it cannot be removed
     (tmp_path / "record").touch()

@@ -5,18 +5,23 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.command import command_under_test
-from tests.support.containers import IMAGE, Remains
+from tests.support.containers import IMAGE, Remains, groups
+from tests.support.plans import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from tests.support.command import Command
 
 
 pytestmark = pytest.mark.host
@@ -110,3 +115,35 @@ def test_several_take_their_time_together(engine: Callable[..., str], tmp_path: 
     assert engine(verb, "-t", "-1", "first", "second").split() == ["first", "second"]
     states = engine("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "first", "second").splitlines()
     assert states == ["exited 0" if verb == "stop" else "running 0"] * 2
+
+
+def test_folders_of_control_groups_come_and_go(engine: Callable[..., str]) -> None:
+    """Whoever starts makes the folder again that another one has just taken away; in the end it is not there."""
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: engine("run", "--rm", "-m", "64m", IMAGE, "true"), range(24)))
+    container = engine("run", "-d", "--name", "stays", IMAGE, "sleep", "1000")
+    folders = [Path(group).parent for group in groups({container})]
+    assert {folder.name for folder in folders} == {"estiba"}
+    engine("rm", "-f", "stays")
+
+    def are_gone() -> bool:
+        return not any(folder.exists() and not any(entry.is_dir() for entry in folder.iterdir()) for folder in folders)
+
+    until(are_gone, "the folders' removal, unless containers of others are in them")
+
+
+def test_nothing_is_kept_of_stores_that_are_gone(engine: Callable[..., str], estiba: Command, remains: Remains, tmp_path: Path) -> None:
+    stores, root = remains.runtime / "stores", tmp_path / "other"
+    estiba("ps", ESTIBA_ROOT=str(root))
+    status = os.stat(root / "containers")
+    key = f"{status.st_dev}-{status.st_ino}"
+    for name in (f"{key}.events", f"{key}.events.1"):
+        (stores / name).touch()
+    boot(remains)
+    engine("ps")
+    assert (stores / key).read_text() == str(root / "containers"), "it is there"
+    shutil.rmtree(root)
+    boot(remains)
+    engine("ps")
+    assert not list(stores.glob(f"{key}*"))
+    assert list(stores.glob("*"))

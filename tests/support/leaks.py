@@ -90,7 +90,7 @@ def mounts(folder: Path) -> frozenset[str]:
 
 
 def cgroups() -> frozenset[str]:
-    """Cgroups of containers, whoever's. The folder `estiba` of each hierarchy, in which they are, stays."""
+    """Cgroups of containers, whoever's. The folder `estiba` of each hierarchy, in which they are, may be another engine's that runs at this moment."""
     found: set[str] = set()
     for folder, names, _ in os.walk("/sys/fs/cgroup"):
         if "estiba" in folder:

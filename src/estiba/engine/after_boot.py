@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from estiba.engine import containers, names, records
+from estiba.engine import containers, event_log, names, records
 from estiba.engine.status import is_held
 from estiba.errors import DataLoss
 from estiba.store.layers import empty_trash
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from estiba.store.layout import Store
 
 
-def after_boot(store: Store, settings: Settings) -> None:
-    """Moves to the trash, which it empties, what no command of this boot makes or runs. Two at once do no harm."""
+def after_boot(store: Store, settings: Settings, seen: str) -> None:
+    """Moves to the trash, which it empties, what no command of this boot makes or runs, and makes the file `seen`, by which the next
+    command knows. Two at once do no harm.
+    """
     for container_id in os.listdir(store.containers):
         if len(container_id) == 64 and _is_left(store, settings, container_id):
             _take_away(store, container_id)
@@ -28,6 +30,26 @@ def after_boot(store: Store, settings: Settings) -> None:
         holder = os.readlink(path) if os.path.islink(path) else ""
         names.release(path, holder, lambda holder: not _is_there(store, settings, holder))
     empty_trash(store, settings)
+    os.makedirs(os.path.dirname(seen), mode=0o700, exist_ok=True)
+    with open(seen, "wb") as file:
+        file.write(os.fsencode(store.containers))
+    _forget_stores(os.path.dirname(seen))
+
+
+def _forget_stores(folder: str) -> None:
+    """Removes what is kept of stores that are not there any more: such a file, and their events. One that comes back begins anew."""
+    for key in {name.partition(".")[0] for name in os.listdir(folder)}:
+        if not _is_store(f"{folder}/{key}", key):
+            for name in (f"{key}.events.1", f"{key}.events", key):
+                records.unlink(f"{folder}/{name}")
+
+
+def _is_store(seen: str, key: str) -> bool:
+    try:
+        with open(seen, "rb") as file:
+            return event_log.store_key(os.fsdecode(file.read())) == key
+    except FileNotFoundError:
+        return False
 
 
 def _is_there(store: Store, settings: Settings, container_id: str) -> bool:

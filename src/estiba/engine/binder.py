@@ -6,6 +6,7 @@ import os
 
 from estiba.engine import records
 from estiba.errors import InvalidArgument
+from estiba.linux import cgroup
 from estiba.plan import ops
 from estiba.runtime import mounts
 from estiba.runtime.compile import Bindings, compile_plan
@@ -192,6 +193,8 @@ class Binder:
         for path in record.cgroups:
             parent, _, name = path.rpartition("/")
             cleanup.append(ops.remove_cgroup(self._open(parent, _FOLDER), name))
+        shared = [parent for parent in map(os.path.dirname, record.cgroups) if cgroup.is_shared(parent)]
+        cleanup += [ops.leave_cgroup(self._open(os.path.dirname(parent), _FOLDER), cgroup.PARENT) for parent in shared]
         cleanup.append(ops.forget(self._open(records.live_folder(self._settings), _FOLDER), record.id))
         return cleanup
 

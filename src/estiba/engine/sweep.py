@@ -27,9 +27,7 @@ def sweep(store: Store, settings: Settings, *, thoroughly: bool = False) -> None
     if not os.path.exists(seen := f"{event_log.folder(store.runtime)}/{event_log.store_key(store.containers)}"):
         from estiba.engine.after_boot import after_boot
 
-        after_boot(store, settings)
-        os.makedirs(os.path.dirname(seen), mode=0o700, exist_ok=True)
-        os.close(os.open(seen, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        after_boot(store, settings, seen)
     supervision.revive(store, settings)
     if records.sweep(settings, None if thoroughly else records.SWEPT_PER_START) or _is_abandoned(store.trash):
         from estiba.store.layers import empty_trash

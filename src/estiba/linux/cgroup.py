@@ -2,8 +2,8 @@
 
 `Host.of` says what is there; `Host.groups` turns the `linux.resources` of an OCI runtime spec into the directories to make and
 the files to write in them (pure; the files are in `cgroup_files`); `make` makes them. Container groups are
-``<hierarchy>/estiba/<container id>``. A container has a group in every hierarchy of `TRACKED`, limit or not: what it uses is counted
-there, and there it can be stopped. On version 1 each further one costs an attach and a removal.
+``<hierarchy>/estiba/<container id>``; the folder goes with the last of them. A container has a group in every hierarchy of `TRACKED`,
+limit or not: what it uses is counted there, and there it can be stopped. On version 1 each further one costs an attach and a removal.
 
 This module is on the start path of ``run``: it imports os, the error tree and its neighbour only.
 """
@@ -237,10 +237,8 @@ def make(group: Group) -> int:
     Raises PermissionDenied or FailedPrecondition naming the file that the kernel refused; the group is removed again then.
     """
     try:
-        try:
-            os.mkdir(group.path, 0o755)
-        except FileNotFoundError:
-            os.makedirs(group.path, 0o755)
+        while not _made(group.path):
+            os.makedirs(os.path.dirname(group.path), 0o755, exist_ok=True)
     except OSError as error:
         raise PermissionDenied(f"cannot make cgroup {group.path}: {error.strerror}") from error
     try:
@@ -248,9 +246,18 @@ def make(group: Group) -> int:
         for write in group.writes:
             apply(group.path, write)
     except FailedPrecondition:
-        os.rmdir(group.path)
+        remove(group.path)
         raise
     return os.open(group.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _made(path: str) -> bool:
+    """Makes a group; False when there is no folder for it, because the last container has just left it."""
+    try:
+        os.mkdir(path, 0o755)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def apply(path: str, write: Write) -> None:
@@ -336,14 +343,28 @@ def _write(path: str, value: str) -> None:
 
 
 def remove(path: str) -> bool:
-    """Removes an empty group; returns False when processes are left in it. A missing one is removed already."""
+    """Removes an empty group, and the one that held it where that is empty, too; returns False when processes are left in it. A missing
+    one is removed already.
+    """
     try:
         os.rmdir(path)
     except FileNotFoundError:
         return True
     except OSError:
         return False
+    parent = os.path.dirname(path)
+    if is_shared(parent):
+        try:
+            if os.stat(parent).st_uid == os.geteuid():
+                os.rmdir(parent)
+        except OSError:
+            pass  # another container's group is in it, or another command was faster
     return True
+
+
+def is_shared(path: str) -> bool:
+    """Tells whether this is the folder of all containers, which the last one takes away. One of --cgroup-parent is its user's."""
+    return os.path.basename(path) == PARENT
 
 
 def members(path: str) -> list[int]:

@@ -82,6 +82,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     96: ("forget", "after", "us", ("slot", "name")),
     97: ("discard", "after", "usuu", ("slot", "name", "trash", "names")),
     98: ("remove_cgroup", "after", "us", ("slot", "name")),
+    99: ("leave_cgroup", "after", "us", ("slot", "name")),
     256: ("unpack_layer", "unpack", "sqq", ("folder", "bytes", "inodes")),
     257: ("unpack_directory", "unpack", "s", ("path",)),
     258: ("unpack_file", "unpack", "suuuqub", ("path", "mode", "uid", "gid", "mtime", "nanoseconds", "content")),
@@ -556,6 +557,13 @@ def remove_cgroup(slot: int, name: str | bytes) -> Op:
     what stands behind is left undone: the engine's record of it.
     """
     return (98, slot, name)
+
+
+def leave_cgroup(slot: int, name: str | bytes) -> Op:
+    """Removes the cgroup directory `name` of the slot's directory, which held those of `remove_cgroup`, unless
+    something is in it or it is another user's. Behind every `remove_cgroup`.
+    """
+    return (99, slot, name)
 
 
 def unpack_layer(folder: str | bytes, bytes: int, inodes: int) -> Op:
