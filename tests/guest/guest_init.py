@@ -1,7 +1,7 @@
-"""PID 1 of a User-Mode Linux guest whose root is the host's, read-only: a machine with cgroup version 2 alone.
+"""PID 1 of a User-Mode Linux guest: a machine with cgroup version 2 alone, whose root is the host's with a layer of its own to write to.
 
-It mounts what a machine has, runs the commands of the file `commands.json` beside the link that the kernel was given as init (the
-kernel's command line drops arguments with a dot), prints their results as one line, and powers the guest off.
+It runs the commands of the file `commands.json` beside the link that the kernel was given as init (the kernel's command line drops
+arguments with a dot), prints their results as one line, and powers the guest off.
 """
 
 from __future__ import annotations
@@ -13,26 +13,45 @@ import subprocess
 import sys
 
 LINUX_REBOOT_CMD_POWER_OFF = 0x4321FEDC
+MS_PRIVATE, MNT_DETACH, SYS_PIVOT_ROOT = 1 << 18, 2, 155
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def mount(fstype: str, target: str) -> None:
-    if libc.mount(fstype.encode(), target.encode(), fstype.encode(), 0, None) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), target)
+def check(result: int, what: str) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), what)
 
 
-def run(command: list[str]) -> dict[str, object]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def mount(fstype: str, target: str, options: str = "") -> None:
+    os.makedirs(target, exist_ok=True)
+    check(libc.mount(fstype.encode(), target.encode(), fstype.encode(), 0, options.encode()), target)
+
+
+def enter_root() -> None:
+    """What is written goes to memory: users are made there, and nothing reaches the host."""
+    mount("tmpfs", "/run")
+    for name in ("upper", "work"):
+        os.mkdir(f"/run/{name}")
+    mount("overlay", "/run/root", "lowerdir=/,upperdir=/run/upper,workdir=/run/work")
+    os.chdir("/run/root")
+    check(libc.syscall(SYS_PIVOT_ROOT, b".", b"."), "pivot_root")  # chroot(2) would forbid user namespaces
+    check(libc.umount2(b".", MNT_DETACH), "the old root")
+    os.chdir("/")
+    for fstype, target in (("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run"), ("cgroup2", "/sys/fs/cgroup")):
+        mount(fstype, target)
+
+
+def run(command: list[str], folder: str) -> dict[str, object]:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
     return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
 
 
 def main() -> None:
-    for fstype, target in (("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run"), ("cgroup2", "/sys/fs/cgroup")):
-        mount(fstype, target)
-    os.environ.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/run", TMPDIR="/run", ESTIBA_ROOT="/run/store")
     with open(sys.argv[1], encoding="utf-8") as file:
         commands = json.load(file)
-    print("RESULTS " + json.dumps([run(command) for command in commands]), flush=True)
+    enter_root()
+    os.environ.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/run", TMPDIR="/run", ESTIBA_ROOT="/run/store")
+    print("RESULTS " + json.dumps([run(command, sys.argv[2]) for command in commands]), flush=True)
 
 
 try:

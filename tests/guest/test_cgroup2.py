@@ -3,54 +3,23 @@
 from __future__ import annotations
 
 import json
-import lzma
-import os
-import signal
-import subprocess
 import sys
-from pathlib import Path
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING
 
 from tests.support.bundles import BundleRuntime
+from tests.support.cgroup2 import boot
 
-KERNEL = Path(__file__).resolve().parents[3] / "shared" / "kernels" / "uml-7.2.13-x86_64.xz"
-INIT = Path(__file__).with_name("guest_init.py")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ESTIBA = [sys.executable, "-m", "estiba"]
 READ_LIMITS = "cd /sys/fs/cgroup; cat /proc/self/cgroup memory.max cpu.max pids.max; echo 1 > pids.max"
 
-pytestmark = pytest.mark.skipif(not KERNEL.exists(), reason="needs the User-Mode Linux kernel of ../shared/kernels")
 
-
-def boot(folder: Path, commands: list[list[str]]) -> list[dict[str, Any]]:
-    """Runs the commands in a guest; the kernel's own exit status says nothing, the line of results does."""
-    kernel, init = folder / "linux", folder / "init"
-    kernel.write_bytes(lzma.decompress(KERNEL.read_bytes()))
-    kernel.chmod(0o755)
-    (folder / "commands").write_text(json.dumps(commands))
-    init.write_text(f"#!/bin/sh\nexec {sys.executable} -B {INIT} {folder}/commands\n")
-    init.chmod(0o755)
-    guest = subprocess.Popen(
-        [kernel, "mem=512M", "seccomp=on", "lpj=10000000", "quiet", "con0=null,fd:1", "con=null", "ssl=null",
-         f"uml_dir={folder}/uml", "umid=guest", "rootfstype=hostfs", "rootflags=/", "ro", f"init={init}"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    )  # fmt: skip
-    try:
-        output = guest.communicate(timeout=120)[0]
-    finally:
-        if guest.poll() is None:
-            os.killpg(guest.pid, signal.SIGKILL)
-            guest.wait()
-    lines = [line for line in output.splitlines() if line.startswith("RESULTS ")]
-    assert lines, output
-    results: list[dict[str, Any]] = json.loads(lines[0].removeprefix("RESULTS "))
-    return results
-
-
-def test_limits_hold_and_nothing_is_left(tmp_path: Path, alpine_tar: Path) -> None:
+def test_limits_hold_and_nothing_is_left(uml: Path, tmp_path: Path, alpine_tar: Path) -> None:
     run = [*ESTIBA, "run", "--rm", "--network", "none"]
     results = boot(
+        uml,
         tmp_path,
         [
             ["cat", "/sys/fs/cgroup/cgroup.controllers"],
@@ -76,10 +45,11 @@ def test_limits_hold_and_nothing_is_left(tmp_path: Path, alpine_tar: Path) -> No
     assert left["out"] == ""
 
 
-def test_life_of_a_limited_container(tmp_path: Path, alpine_tar: Path) -> None:
+def test_life_of_a_limited_container(uml: Path, tmp_path: Path, alpine_tar: Path) -> None:
     inspect = [*ESTIBA, "inspect", "--type", "container", "-f"]
     group = "cd /sys/fs/cgroup/estiba/*/ && cat memory.max memory.swap.max cpu.max cpu.weight pids.max cgroup.freeze"
     results = boot(
+        uml,
         tmp_path,
         [
             [*ESTIBA, "import", str(alpine_tar), "image"],
@@ -114,13 +84,12 @@ def test_life_of_a_limited_container(tmp_path: Path, alpine_tar: Path) -> None:
     assert left["out"] == ""
 
 
-def test_rules_of_devices(tmp_path: Path, alpine_tar: Path) -> None:
+def test_rules_of_devices(uml: Path, tmp_path: Path, alpine_tar: Path) -> None:
     """Of `run` and of the OCI runtime; each has a twin that may do what the other may not."""
     run = [*ESTIBA, "run", "--rm", "--network", "none"]
     script = ["image", "sh", "-c", "head -c 1 /dev/x | wc -c; echo x > /dev/x && echo written"]
     (tmp_path / "bundle").mkdir()
     bundle = BundleRuntime(tmp_path / "bundle", "box")
-    (bundle.root / "sys").mkdir()  # the guest cannot: its root is read-only
     bundle.shell("(: < /dev/mine) 2>&1; (: < /dev/zero) && echo zero")
     bundles = [tmp_path / "denies", tmp_path / "allows"]
     for folder, allow in zip(bundles, (False, True), strict=True):
@@ -131,6 +100,7 @@ def test_rules_of_devices(tmp_path: Path, alpine_tar: Path) -> None:
         (folder / "config.json").write_text(json.dumps(config | {"root": {"path": str(bundle.root)}}))
     runtime = [*ESTIBA, "runtime", "--root", "/run/states", "run", "--bundle"]
     results = boot(
+        uml,
         tmp_path,
         [
             [*ESTIBA, "import", str(alpine_tar), "image"],

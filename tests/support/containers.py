@@ -73,6 +73,10 @@ class Remains:
 VERSION1 = ["unshare", "-m", "sh", "-c", 'umount -a -t cgroup2 2>/dev/null; exec "$@"', "sh"]
 
 
+#: Flags that need a controller which some kernels are built without.
+CPUSET = ["--cpuset-cpus", "0"] if "cpuset" in Path("/proc/cgroups").read_text().split() else []
+
+
 def groups(ids: set[str]) -> list[str]:
     """Control groups of these containers."""
     if not ids:

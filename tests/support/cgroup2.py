@@ -1,0 +1,38 @@
+"""A guest of User-Mode Linux on the host's own files, with control groups of version 2 alone (tests/guest)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TOP = Path(__file__).resolve().parents[2]
+INIT = TOP / "tests" / "guest" / "guest_init.py"
+MEMORY = "768M"
+
+
+def boot(kernel: Path, folder: Path, commands: list[list[str]]) -> list[dict[str, Any]]:
+    """Runs the commands in a guest; the kernel's own exit status says nothing, the line of results does."""
+    init = folder / "init"
+    (folder / "commands").write_text(json.dumps(commands))
+    init.write_text(f"#!/bin/sh\nexec {sys.executable} -B {INIT} {folder}/commands {TOP}\n")
+    init.chmod(0o755)
+    guest = subprocess.Popen(
+        [kernel, f"mem={MEMORY}", "seccomp=on", "lpj=10000000", "quiet", "con0=null,fd:1", "con=null", "ssl=null",
+         f"uml_dir={folder}/uml", "umid=guest", "rootfstype=hostfs", "rootflags=/", "ro", f"init={init}"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output = guest.communicate(timeout=400)[0]
+    finally:
+        if guest.poll() is None:
+            os.killpg(guest.pid, signal.SIGKILL)
+            guest.wait()
+    lines = [line for line in output.splitlines() if line.startswith("RESULTS ")]
+    assert lines, output
+    results: list[dict[str, Any]] = json.loads(lines[0].removeprefix("RESULTS "))
+    return results
