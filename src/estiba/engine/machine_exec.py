@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from estiba.plan.ops import Op
 
 _PIPES, _TERMINAL, _NULL = 1, 2, 0
-_LONGEST = 1 << 16
+_LONGEST, _MOST = 1 << 16, 1 << 26  # bytes of a file, and of all
 _SPEC: dict[str, Any] = {"annotations": {USER: "0:0"}, "linux": jail.namespaces(), "process": jail.process(terminal=False, held=())}
 #: CLONE_NEW* of a machine's jail.
 NAMESPACES = namespace_flags(_SPEC)
@@ -95,15 +95,18 @@ def read_files(settings: Settings, container: Container, patterns: Sequence[str]
         finally:
             os.close(theirs)
         found = dict(_parts(answers))
-        if helper.wait() != 0:
-            raise Conflict(f"cannot ask the machine of container {container.name}: it ended at this moment", hint="try again")
+    if helper.wait() != 0:  # also when the guest sent more
+        raise Conflict(f"cannot ask the machine of container {container.name}: it ended at this moment", hint="try again")
     return found
 
 
 def _parts(answers: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """Of a guest, which may send what it likes: what is cut short is left out."""
-    while path := _part(answers):
-        yield path.decode("utf-8", "replace"), _part(answers)
+    """Of a guest, which may send what it likes: what is cut short is left out, and so is what comes behind the first 64 MiB."""
+    left = _MOST
+    while left > 0 and (path := _part(answers)):
+        content = _part(answers)
+        left -= len(path) + len(content)
+        yield path.decode("utf-8", "replace"), content
 
 
 def _part(answers: BinaryIO) -> bytes:
