@@ -69,9 +69,11 @@ def test_limits_that_are_of_no_device(live: Live) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="limits are root's, or of a delegated group")
 def test_parent_of_the_groups(live: Live) -> None:
     parent = f"estiba-test-{os.getpid()}"
-    live.start("true", "--cgroup-parent", f"{parent}/below")
+    # Of version 1 the new folders have no processors of their own to give.
+    live.start("true", "--cgroup-parent", f"{parent}/below", "--cpuset-cpus", "0")
     found = groups({identity(live)})
     assert found
+    assert value(identity(live), "cpuset.cpus") == "0"
     assert all(f"/{parent}/below/" in path for path in found)
     live.stop()
     live("rm", "box")

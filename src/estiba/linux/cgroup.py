@@ -34,6 +34,8 @@ CHANGEABLE = (*TRACKED, "cpu", "cpuset", "io")
 #: Version 2 has these in every group.
 _ALWAYS = ("freezer", "cpuacct")
 _KNOWN = (*CONTROLLERS, *_ALWAYS)
+#: What a group of version 1 must be given, and can be given no more of than its parent has (cpuset(7)).
+_OF_PARENT = ("cpuset.cpus", "cpuset.mems")
 
 
 class Group:
@@ -244,6 +246,8 @@ def make(group: Group) -> int:
     try:
         enable(group)
         for write in group.writes:
+            if write[0] in _OF_PARENT and not group.controllers:
+                _inherited(group.path, write[0])  # a new folder above has no value, and a group has none that is not its parent's
             apply(group.path, write)
     except FailedPrecondition:
         remove(group.path)
