@@ -7,6 +7,7 @@ import os
 import pty
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -173,6 +174,21 @@ def test_exec_is_under_the_rules_of_devices_of_version_2(bundle: BundleRuntime) 
     assert done.stdout == "zero\n"
     rules = '{"devices": [{"allow": true, "access": "rwm"}]}'
     assert "of its creation" in bundle("update", "-r", "-", bundle.name, through=VERSION_2, status=1, stdin=None, input=rules).stderr
+
+
+def test_a_group_that_was_there_has_the_rules_of_the_last_container(bundle: BundleRuntime) -> None:
+    """It is not removed with a container, and neither is its program; the twin is the first container."""
+    unified = next(line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line)
+    group = Path(unified, bundle.name)
+    group.mkdir()
+    bundle.config["linux"]["cgroupsPath"] = f"/{bundle.name}"
+    bundle.config["linux"]["devices"] = [{"path": "/dev/mem-like", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}]
+    bundle.shell("(: < /dev/mem-like) 2>&1; true")
+    for rules in ([], [{"allow": True, "access": "r"}]):
+        bundle.config["linux"]["resources"] = {"devices": rules}
+        said = bundle("run", bundle.name, through=VERSION_2).stdout
+        assert ("not permitted" in said) == (not rules), said
+    group.rmdir()
 
 
 def test_devices_that_nothing_would_limit_are_refused(bundle: BundleRuntime) -> None:

@@ -326,9 +326,9 @@ def join_root(slot: int) -> Op:
 
 
 def cgroup_devices(slot: int, program: bytes) -> Op:
-    """The cgroup (of version 2) whose directory is the slot gets a program that decides about devices, beside those
-    that it and its parents have, before the container's first process is in it (bpf(2),
-    BPF_PROG_TYPE_CGROUP_DEVICE). `program` are struct bpf_insn.
+    """The cgroup (of version 2) whose directory is the slot gets a program that decides about devices, beside those of
+    others that it and its parents have and in the place of the one that it had of this operation, before the
+    container's first process is in it (bpf(2), BPF_PROG_TYPE_CGROUP_DEVICE). `program` are struct bpf_insn.
     """
     return (31, slot, program)
 
