@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.cgroups import without_cgroups
 from tests.support.command import Command, command_under_test
+from tests.support.containers import Remains
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root's containers get nodes of their own")
 
@@ -83,6 +84,7 @@ def test_privileged_has_the_callers_devices(box: Command, private: str) -> None:
     assert box("--privileged", *SH, script).stdout.split() == ["opened", "null", "/dev/pts/ptmx", "/dev/shm"]
 
 
-def test_nodes_go_with_the_container(box: Command, private: str, alpine_store: Path) -> None:
+def test_nodes_go_with_the_container(box: Command, private: str, alpine_store: Path, remains: Remains) -> None:
     box("--device", private, "--", "true")
+    assert not remains.gone()  # what goes behind the exit code
     assert not [path for path in alpine_store.rglob("*") if path.is_char_device() or path.is_block_device()]
