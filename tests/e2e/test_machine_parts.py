@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,16 @@ def test_parts_are_chosen(store: Command) -> None:
     disks, options = store("run", "--rm", "--isolation", "partial", "--emulate", "cpu,console", "alpine", "sh", "-c", script).stdout.splitlines()
     assert disks == "vda vdb", "those of virtio"
     assert "8250.nr_uarts=2" in options
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_processors(store: Command) -> None:
+    """As many as --cpus lets it use, and again at the next start."""
+    for rung, words, count in (("partial", ("--cpus", "1.5"), 2), ("partial", (), 1), ("full", ("--cpus", "2"), 2)):
+        assert store("run", "--rm", "--isolation", rung, *words, "alpine", "nproc").stdout == f"{count}\n"
+    store("run", "--name", "box", "--isolation", "partial", "--cpus", "2", "alpine", "sh", "-c", "nproc; cat /proc/uptime")
+    assert store("start", "-a", "box").stdout.startswith("2\n")
+    store("rm", "box")
 
 
 def test_firmware_and_boot_loader_start_a_packaged_kernel(estiba: Command, alpine_tar: Path, kernel_package: Path) -> None:

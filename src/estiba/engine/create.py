@@ -87,7 +87,7 @@ class Draft(Launching):
     def _machine(self) -> Machine:
         from estiba.engine.machines import Machine
 
-        return Machine(self, architecture=self.stack.platform.architecture)
+        return Machine(self, architecture=self.stack.platform.architecture, nano_cpus=self.options.nano_cpus)
 
     def seccomp_path(self) -> str:
         return self.options.seccomp or ""

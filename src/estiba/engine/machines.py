@@ -68,7 +68,9 @@ class Machine:
     `facts` of the guest for the container's spec.
     """
 
-    def __init__(self, draft: Launching, kernel: Kernel | None = None, *, architecture: str = "") -> None:
+    def __init__(
+        self, draft: Launching, kernel: Kernel | None = None, *, architecture: str = "", nano_cpus: int | None = None
+    ) -> None:
         refuse(draft.options)
         host = host_platform().architecture
         self.kernel = kernel or _kernel(draft, architecture if architecture in PROGRAMS and architecture != host else None)
@@ -80,9 +82,10 @@ class Machine:
         native = self.kernel.architecture == host
         self.emulated = frozenset[str]() if self.kernel.kind == UML else _emulated(draft.settings, draft.options, native=native)
         self.lends_processor = self.kernel.kind != UML and "cpu" not in self.emulated
-        self.monitor, self.layers = _monitor(draft.store, draft.settings, self.kernel, self.emulated)
+        processors = -(-(nano_cpus or 1) // 10**9)
+        self.monitor, self.layers = _monitor(draft.store, draft.settings, self.kernel, self.emulated, processors)
         self.memory = draft.options.memory or DEFAULT_MEMORY
-        self.facts: HostFacts = guest.facts()
+        self.facts: HostFacts = guest.facts(1 if self.kernel.kind == UML else draft.facts.cpus)
 
     def boot_disk(self, store: Store, settings: Settings) -> str:
         """Returns the path of the disk from which its firmware loads the kernel; empty where QEMU loads it."""
@@ -130,12 +133,16 @@ def _emulated(settings: Settings, options: RunOptions, *, native: bool) -> froze
     return chosen
 
 
-def _monitor(store: Store, settings: Settings, kernel: Kernel, emulated: frozenset[str]) -> tuple[Monitor, list[DiffID]]:
+def _monitor(
+    store: Store, settings: Settings, kernel: Kernel, emulated: frozenset[str], processors: int
+) -> tuple[Monitor, list[DiffID]]:
+    """A machine has as many processors as --cpus lets it use; one of User-Mode Linux has one."""
     if kernel.kind == UML:
         monitor: Monitor = uml
         return monitor, [kernel.layer]
     program = monitors.find(store, settings, PROGRAMS[kernel.architecture])
-    return Qemu(program.path, emulated, pc=bool(kernel.drivers), cpu=CPUS[kernel.architecture]), [program.layer, kernel.layer]
+    monitor = Qemu(program.path, emulated, pc=bool(kernel.drivers), cpu=CPUS[kernel.architecture], processors=processors)
+    return monitor, [program.layer, kernel.layer]
 
 
 def refuse(options: RunOptions) -> None:

@@ -45,7 +45,9 @@ class Stored(Launching):
         from estiba.engine import kernels
         from estiba.engine.machines import Machine
 
-        return Machine(self, kernels.of_state(container.kernel, f"{container.folder}/state.json"))
+        cpu = self.spec["linux"]["resources"].get("cpu", {})
+        nano_cpus = cpu["quota"] * 10**9 // cpu["period"] if cpu.get("quota", -1) > 0 and cpu.get("period") else None
+        return Machine(self, kernels.of_state(container.kernel, f"{container.folder}/state.json"), nano_cpus=nano_cpus)
 
     def make(self) -> None:
         """Makes what a running container needs. Its status file is locked already."""

@@ -22,8 +22,8 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOATIME = 1, 2, 4, 1024
 _RLIM_NLIMITS, _RLIMIT_NOFILE, _MAX_FILES = 16, 7, 1 << 20
 
 
-def facts() -> HostFacts:
-    """Returns what the runtime must know of a guest: its container is alone, and its kernel hides nothing from it.
+def facts(cpus: int = 1) -> HostFacts:
+    """Returns what the runtime must know of a guest of `cpus` processors: its container is alone, and its kernel hides nothing from it.
 
     Ids are mapped one to one: there is no other container whose ids could be meant, and file systems that cannot be idmapped will do.
     """
@@ -34,7 +34,7 @@ def facts() -> HostFacts:
         uid=0,
         maps=IdMaps("subordinate", everything, everything),
         cgroups=cgroup.Host({"pids": "/sys/fs/cgroup"}, {}, "/sys/fs/cgroup"),
-        cpus=1,
+        cpus=cpus,
         rlimits=limits,
     )
 

@@ -1,7 +1,8 @@
 """QEMU: a machine some of whose parts it emulates, and what it is told (qemu-system(1)). On the start path.
 
 It has two machines. `microvm` has few parts, whose devices are virtio over MMIO: the guest's kernel learns where they are from its command
-line, so one that was not built for that does not find them. Without ACPI it cannot be switched off, but nobody does that. `q35` is a PC.
+line, so one that was not built for that does not find them; nor does it find a second processor. Without ACPI it cannot be switched off,
+but nobody does that. `q35` is a PC.
 For aarch64 it is `virt`, which has one serial line and no firmware that a kernel needs.
 """
 
@@ -38,7 +39,7 @@ _OPTIONS = {True: "console=ttyS1 8250.nr_uarts=2", False: "console=ttyS0"}
 
 class Qemu:
     """QEMU at the path `program` of the jail, for a machine whose parts in `emulated` it emulates; the others are virtio's, and the
-    processor KVM's. `pc` takes the larger machine for a kernel that needs it.
+    processor KVM's. `pc` takes the larger machine for a kernel that needs it, as do several `processors`.
     """
 
     ENVIRONMENT: tuple[str, ...] = (f"TMPDIR={layout.STATE}",)
@@ -48,11 +49,12 @@ class Qemu:
     #: What is bound is a mount of its own below the folder that is shared. Pages that a program maps are written back.
     BINDS = ("9p", "binds", "trans=virtio,version=9p2000.L,msize=262144,cache=mmap")
 
-    def __init__(self, program: str, emulated: frozenset[str], *, pc: bool = False, cpu: str = "x86_64") -> None:
+    def __init__(self, program: str, emulated: frozenset[str], *, pc: bool = False, cpu: str = "x86_64", processors: int = 1) -> None:
         self._program = program
         self._is_arm = cpu == "aarch64"
         self._emulated = emulated
-        self._pc = pc or self._is_arm or bool(emulated & _OF_A_PC)
+        self._processors = processors
+        self._pc = pc or self._is_arm or processors > 1 or bool(emulated & _OF_A_PC)
         self._bus = "pci" if self._pc else "device"
         #: Of microvm's eight places for devices one is the channel's, one that of binds; the last port of AHCI is the boot disk's.
         self.MAX_DISKS = _AHCI_PORTS - 1 if "disk" in emulated else 16 if self._pc else 6
@@ -75,7 +77,8 @@ class Qemu:
         processor = emulated if "cpu" in self._emulated else ("-accel", "kvm", "-cpu", "host")
         return [
             self._program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", _SANDBOX,
-            "-machine", machine, *processor, "-m", f"size={parts.memory >> 10}k", *self._channel(), *self._kernel(parts),
+            "-machine", machine, *processor, "-smp", str(self._processors), "-m", f"size={parts.memory >> 10}k",
+            *self._channel(), *self._kernel(parts),
             *self._disks(parts), *self._net(), *self._binds(parts), *_PARKING[parts.park],
         ]  # fmt: skip
 
