@@ -123,8 +123,8 @@ def test_guest_that_never_answers(
 
 
 @pytest.fixture
-def running(alpine_store: Path, environment: dict[str, str], uml: Path, remains: Remains) -> Iterator[subprocess.Popen[bytes]]:
-    words = [*command_under_test(), "run", "--rm", "-i", "--isolation", "para", "--kernel", str(uml), IMAGE]
+def running(alpine_store: Path, environment: dict[str, str], rung: tuple[str, ...], remains: Remains) -> Iterator[subprocess.Popen[bytes]]:
+    words = [*command_under_test(), "run", "--rm", "-i", *rung, IMAGE]
     command = [*words, "sh", "-c", "echo up; read line"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment | {"ESTIBA_ROOT": str(alpine_store)}
@@ -175,7 +175,14 @@ def test_monitor_may_do_next_to_nothing(running: subprocess.Popen[bytes]) -> Non
     assert "hostfs" not in sources
 
 
-@pytest.mark.parametrize("which", ["client", "estiba-monitor", "estiba-keeper", "estiba-machine", "linux", "uml-userspace"])
+@pytest.mark.parametrize(
+    ("rung", "which"),
+    [
+        *(("para", name) for name in ("client", "estiba-monitor", "estiba-keeper", "estiba-machine", "linux", "uml-userspace")),
+        *(("partial", name) for name in ("estiba-monitor", "estiba-machine", "qemu-system-x86")),
+    ],
+    indirect=["rung"],
+)
 def test_kill_of_each_process_leaves_nothing(running: subprocess.Popen[bytes], which: str) -> None:
     found = processes(running)
     everyone = {pid for pids in found.values() for pid in pids} - {running.pid}
@@ -185,7 +192,7 @@ def test_kill_of_each_process_leaves_nothing(running: subprocess.Popen[bytes], w
         running.stdin.write(b"line\n")  # the other one goes on
         running.stdin.flush()
         assert running.wait(timeout=PATIENCE_SECONDS) == 0
-    elif which == "linux":
+    elif which in ("linux", "qemu-system-x86"):
         assert running.wait(timeout=PATIENCE_SECONDS) == 125
         assert running.stderr is not None
         assert b"the machine ended before its program: its kernel ended" in running.stderr.read()
