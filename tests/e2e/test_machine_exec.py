@@ -201,6 +201,21 @@ def test_cp_in_both_directions(live: Live, rung: tuple[str, ...], tmp_path: Path
     assert live.inside("ls /tmp") == "data"
 
 
+def test_export_is_of_all_files_and_changes_are_not_known(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
+    live.start("echo one > /file", *rung)
+    with tarfile.open(fileobj=BytesIO(live.full("export", "box").stdout)) as archive:
+        content = archive.extractfile("file")
+        assert content is not None
+        assert content.read() == b"one\n"
+        assert "etc/alpine-release" in archive.getnames()
+    for words in (("diff", "box"), ("commit", "box", "image")):
+        text = live.fails(*words)
+        assert "on the disk of a machine" in text
+        assert "estiba export box" in text
+    live.stop()
+    assert "start it first" in live.fails("export", "-o", f"{tmp_path}/x", "box")
+
+
 def test_cp_follows_no_link_out_of_the_container(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
     """Out of it there is the guest's own tree: its disks, and what the container must not see."""
     live.start("ln -s / /up; ln -s /proc/1/root /process; mkdir /d; ln -s ../../../layers /d/layers", *rung)

@@ -20,7 +20,7 @@ from estiba.engine.containers import Container
 from estiba.engine.files.jail import FileJail
 from estiba.engine.stack_configs import unique_layers
 from estiba.engine.status import is_held
-from estiba.errors import Conflict, FailedPrecondition, OnFailure
+from estiba.errors import Conflict, FailedPrecondition, NotImplemented, OnFailure
 from estiba.linux.idmap import layer_maps
 from estiba.linux.locks import Lock
 from estiba.oci.digest import DiffID
@@ -59,8 +59,6 @@ class _Draft:
     """A plan on its way, and the descriptors of its slots."""
 
     def __init__(self, store: Store, settings: Settings, container: Container, what: str) -> None:
-        if container.kernel:
-            raise _not_seen(container, what)
         self.store = store
         self.settings = settings
         self.container = container
@@ -100,7 +98,7 @@ def open_root(store: Store, settings: Settings, container: Container, *, what: s
 
     Raises FailedPrecondition for one on a kernel of its own that does not run, InvalidArgument for a bind whose source is gone, Conflict.
     """
-    if container.kernel and container.pid:
+    if container.kernel:
         return _guests(settings, container, what, write=write, volumes=volumes)
     mode = "files-write" if write else "files"
     if container.pid:
@@ -115,15 +113,13 @@ def open_root(store: Store, settings: Settings, container: Container, *, what: s
     return _running(draft, mode, volumes=volumes)
 
 
-def _not_seen(container: Container, what: str) -> FailedPrecondition:
-    hint = "its changes are no layer that could be read" if container.pid else f"start it first: estiba start {container.name}"
-    return FailedPrecondition(f"cannot {what}: its files are on the disk of a machine, which is read by its own kernel alone", hint=hint)
-
-
 def _guests(settings: Settings, container: Container, what: str, *, write: bool, volumes: bool) -> FileJail:
     """The guest of a container that runs has the same program, which does there what it does here for others."""
     from estiba.engine import machine_exec
 
+    if not container.pid:
+        text = f"cannot {what}: its files are on the disk of a machine, which is read by its own kernel alone"
+        raise FailedPrecondition(text, hint=f"start it first: estiba start {container.name}")
     if container.status == "paused":
         raise Conflict(f"cannot {what}: it is paused, and its files are read by its own kernel", hint=f"estiba unpause {container.name}")
     targets = _targets(container.spec()) if volumes else []
@@ -146,8 +142,11 @@ def _settled(store: Store, container: Container, lock: Lock, what: str) -> Conta
 
 def open_changes(store: Store, settings: Settings, container: Container, *, what: str) -> FileJail:
     """The container's changes as they are on disk (tree UPPER) beside its layers without them (tree ROOT). For running ones too: what
-    overlayfs writes there may be read at any time.
+    overlayfs writes there may be read at any time. Raises NotImplemented for a container on a kernel of its own.
     """
+    if container.kernel:
+        text = f"cannot {what}: its changes are on the disk of a machine, which is read by its own kernel alone"
+        raise NotImplemented(text, hint=f"for all of its files, while it runs: estiba export {container.name}")
     draft = _Draft(store, settings, container, what)
     try:
         layers, upper = draft.open(store.layers), draft.open(f"{container.folder}/upper")
