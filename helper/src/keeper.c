@@ -79,23 +79,27 @@ static void obey_monitor(struct run *self, const struct message *message, const 
         self->clients[message->number] = descriptors->fds[0];
 }
 
-static void hear_monitor(struct run *self)
+/* True when it was dead, and there is a new one. */
+static bool hear_monitor(struct run *self)
 {
     static struct descriptors descriptors;
     struct message message;
 
-    if (channel_receive(self->monitor, &message, NULL, 0, &descriptors, 0) < 0)
+    if (channel_receive(self->monitor, &message, NULL, 0, &descriptors, 0) < 0) {
         start_monitor(self);
-    else
-        obey_monitor(self, &message, &descriptors);
+        return true;
+    }
+    obey_monitor(self, &message, &descriptors);
+    return false;
 }
 
-/* What a new monitor would have to be told is in `run` before it is said to this one. */
+/* What a new monitor would have to be told is in `run` before it is said to this one. What this one said before it died is heard first. */
 static void tell_monitor(struct run *self, const struct message *message, const void *data, size_t size,
                          const struct descriptors *descriptors)
 {
     if (channel_send(self->monitor, message, data, size, descriptors, 0) != 0)
-        start_monitor(self);
+        while (!hear_monitor(self))
+            ;
 }
 
 /* Waits until the monitor reported the end; a monitor that dies before is replaced. */

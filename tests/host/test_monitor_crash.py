@@ -21,7 +21,7 @@ from estiba.engine.log_files import Files
 from tests.support.clients import SIGNAL, Client
 from tests.support.plans import Container, read_until, until, upper_in
 from tests.support.soak import times
-from tests.support.watchers import MONITOR, field, is_locked, keep_reaping, living, logged, program_of, status_lines
+from tests.support.watchers import KEEPER, MONITOR, field, is_locked, keep_reaping, living, logged, program_of, status_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,6 +177,23 @@ def test_at_the_programs_exit(live: Start, round_: int) -> None:
     time.sleep(chance.random() * 0.006)
     life.kill_monitor()
     life.end(44, b"bye\n")
+
+
+def test_the_last_word_of_a_monitor_is_heard(live: Start) -> None:
+    """The program ends and the monitor dies before the keeper has read who attached."""
+    life = live("echo ready; read go; exit 44")
+    (keeper,) = living(KEEPER)
+    os.kill(keeper, signal.SIGSTOP)
+    late = Client(life.folder / "attach")
+    late.until(lambda: late.started)
+    life.say()
+    until(lambda: field(life.program, "State")[:1] == "Z", "the program's end")
+    life.kill_monitor()
+    os.kill(keeper, signal.SIGCONT)
+    late.until(lambda: late.status is not None)
+    assert late.status == 44
+    late.socket.close()
+    life.end(44, b"")
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
