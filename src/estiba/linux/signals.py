@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from _signal import (  # type: ignore[import-not-found]  # the typeshed leaves it out
     SIG_BLOCK,
+    SIG_IGN,
     SIG_UNBLOCK,
+    SIGBUS,
+    SIGCHLD,
+    SIGFPE,
+    SIGILL,
     SIGINT,
     SIGKILL,
     SIGPWR,
+    SIGSEGV,
+    SIGSTOP,
     SIGTERM,
+    SIGWINCH,
+    getsignal,
     pidfd_send_signal,
     pthread_sigmask,
+    signal,
+    valid_signals,
 )
 
-__all__ = ["SIGINT", "SIGKILL", "SIGPWR", "SIGTERM", "SIG_BLOCK", "SIG_UNBLOCK", "pidfd_send_signal", "pthread_sigmask"]
+__all__ = [
+    "SIGBUS", "SIGCHLD", "SIGFPE", "SIGILL", "SIGINT", "SIGKILL", "SIGPWR", "SIGSEGV", "SIGSTOP", "SIGTERM", "SIGWINCH",
+    "SIG_BLOCK", "SIG_IGN", "SIG_UNBLOCK", "getsignal", "pidfd_send_signal", "pthread_sigmask", "signal", "valid_signals",
+]  # fmt: skip

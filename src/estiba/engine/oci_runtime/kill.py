@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from estiba.engine.oci_runtime import cgroups
 from estiba.engine.oci_runtime.state import State
 from estiba.errors import Conflict
+from estiba.linux import signals
 from estiba.linux.process import pidfd, start_time
 
 
@@ -25,7 +25,7 @@ def kill(root: str, name: str, number: int, *, every: bool = False) -> None:
     else:
         raise Conflict(f"cannot kill container {name}: container not running", hint=f"it is {status}")
     freezer = state.freezer
-    if number == signal.SIGKILL and freezer is not None and freezer.is_frozen():
+    if number == signals.SIGKILL and freezer is not None and freezer.is_frozen():
         freezer.thaw()  # what stands still does not die
 
 
@@ -38,8 +38,8 @@ def kill_all(state: State) -> None:
         freezer.thaw()
     for _ in range(1000):
         if state.alive:
-            _signal(state.pid, state.started, signal.SIGKILL)
-        left = _signal_members(state, signal.SIGKILL)
+            _signal(state.pid, state.started, signals.SIGKILL)
+        left = _signal_members(state, signals.SIGKILL)
         if not left and not state.alive:
             return
         time.sleep(0.01)
@@ -67,7 +67,7 @@ def _signal(pid: int, started: str, number: int) -> None:
     if descriptor is None:
         return
     try:
-        signal.pidfd_send_signal(descriptor, number)
+        signals.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
         return
     finally:

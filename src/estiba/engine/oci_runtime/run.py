@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from estiba.engine.oci_runtime.create import CreateOptions, create
 from estiba.engine.oci_runtime.delete import delete
 from estiba.engine.oci_runtime.start import start
 from estiba.errors import OnFailure
+from estiba.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36
 # What says something about this process itself (signal(7)), or is its own way to copy a terminal.
-_OWN = (signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGWINCH, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+_FAULTS = (signals.SIGSEGV, signals.SIGBUS, signals.SIGILL, signals.SIGFPE)
+_OWN = {signals.SIGCHLD, signals.SIGKILL, signals.SIGSTOP, signals.SIGWINCH, *_FAULTS}
 
 
 def run(settings: HelperSettings, root: str, name: str, folder: str, options: CreateOptions, *, detach: bool, keep: bool) -> int:
@@ -68,6 +69,6 @@ def wait_for(pid: int, masters: list[int]) -> int:
 
 def forward_signals(pid: int) -> None:
     """From now on what this process is told, `pid` is told: a child that nobody else waits for."""
-    for number in signal.valid_signals() - set(_OWN):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda got, _frame: os.kill(pid, got))
+    for number in signals.valid_signals() - _OWN:
+        if signals.getsignal(number) is not signals.SIG_IGN:
+            signals.signal(number, lambda got, _frame: os.kill(pid, got))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import signal
 import termios
 import tty
+
+from estiba.linux import signals
 
 _PIECE = 32768
 
@@ -16,7 +17,7 @@ def copy_terminal(master: int) -> None:
     """Copies until the program's side is closed by all who have it. The caller's terminal is raw meanwhile."""
     before = termios.tcgetattr(0) if os.isatty(0) else None
     copy_size(master)
-    signal.signal(signal.SIGWINCH, lambda _number, _frame: copy_size(master))
+    signals.signal(signals.SIGWINCH, lambda _number, _frame: copy_size(master))
     try:
         if before is not None:
             tty.setraw(0)
