@@ -82,12 +82,11 @@ def build(folder: Path) -> Path:
 
 
 def run(source: Path, check: str, program: str) -> Outcome:
-    """Runs one check. What mounts it and the runtime leave is gone with its mount namespace."""
+    """Runs one check. What mounts it and the runtime leave is gone with its mount namespace, what bundles with the folder of `source`."""
+    environment = os.environ | {"RUNTIME": program, "TMPDIR": str(source.parent)}
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{unmount_version2()} exec "$0"', f"checks/{check}"]
     try:
-        done = subprocess.run(
-            command, cwd=source, env=os.environ | {"RUNTIME": program}, capture_output=True, timeout=CHECK_SECONDS, check=False
-        )
+        done = subprocess.run(command, cwd=source, env=environment, capture_output=True, timeout=CHECK_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return Outcome(1, "")
     return Outcome(done.returncode, done.stdout.decode(errors="replace"))
