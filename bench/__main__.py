@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.report import RESULTS, Result, page
 
-SCENARIOS = ("floor", "start", "exec", "scale", "memory", "life", "machine", "inflate", "pull")
+SCENARIOS = ("floor", "start", "exec", "scale", "memory", "life", "files", "machine", "inflate", "pull")
 
 
 def run(scenario: str, runs: int) -> Result:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAME = "bench-life"
-SLEEP = (IMAGE, "sleep", "100000")
 START_FACTOR = 6  # docker takes at least so many times as long
 MANY, AT_ONCE = 1_000, 4
 LIST_MS = 100
@@ -36,8 +35,8 @@ def flags(engine: Engine) -> list[str]:
     return [word for word in words[words.index("run") + 1 : words.index(IMAGE)] if word != "--rm"]
 
 
-def start(engine: Engine, *options: str) -> list[str]:
-    return [*engine.words, "run", "-d", *flags(engine), *options, *SLEEP]
+def start(engine: Engine, *options: str, image: str = IMAGE) -> list[str]:
+    return [*engine.words, "run", "-d", *flags(engine), *options, image, "sleep", "100000"]
 
 
 def lives(engines: Sequence[Engine], runs: int) -> dict[str, tuple[Sample, Sample]]:
