@@ -116,13 +116,13 @@ def many(engine: Estiba, result: Result) -> None:
     ]
 
 
-def idle(engine: Estiba, folder: Path, result: Result) -> None:
+def idle(engine: Estiba, tar: Path, result: Result) -> None:
     """What a few hold, against docker's shims."""
     ids = [engine.call(*start(engine)[len(engine.words) :]).strip() for _ in range(4)]
     time.sleep(SETTLE_SECONDS)
     pss = sum(proportional_kib(pid) for at, pid in enumerate(watchers(engine, ids)) if at % 3) / len(ids)
     engine.call("rm", "-f", *ids)
-    shims = dockers_shims(alpine_tar(folder))
+    shims = dockers_shims(tar)
     shim = sum(shims) / len(shims)
     result.rows.append(["PSS of an idle one of four", f"{pss:.0f} KiB", f"{shim:.0f} KiB (its shim)", ""])
     result.data |= {"pss_kib": pss, "docker_pss_kib": shim}
@@ -147,6 +147,6 @@ def measure(folder: Path, runs: int) -> Result:
     engine = estiba(folder / "many")
     engine.import_tar(tar, IMAGE)
     if "docker" in totals:
-        idle(engine, folder, result)
+        idle(engine, tar, result)
     many(engine, result)
     return result

@@ -108,3 +108,17 @@ def test_many_writers_lose_nothing_and_keep_the_order(store: Store) -> None:
     assert times == sorted(times)
     assert [event["Action"] for event in found] == ["one", "two"] * (len(found) // 2)
     assert len(found) > 60
+
+
+def test_what_a_prune_freed_is_told(engine: Callable[..., str], remains: Remains) -> None:
+    engine("run", "--name", "over", IMAGE, "sh", "-c", "head -c 100000 /dev/zero > /file")
+    engine("container", "prune", "-f")
+    engine("image", "prune", "-f")
+    *_, first, second = (json.loads(line) for line in file_of(remains).read_text().splitlines())
+    assert [(event["Type"], event["Action"], event["Actor"]["ID"]) for event in (first, second)] == [
+        ("container", "prune", ""),
+        ("image", "prune", ""),
+    ]
+    assert int(first["Actor"]["Attributes"]["reclaimed"]) > 100_000
+    assert int(second["Actor"]["Attributes"]["reclaimed"]) == 0
+    assert engine("events", "--since", "1h", "--until", "0s", "--filter", "event=prune", "--format", "{{.Type}}").split() == ["container", "image"]

@@ -59,6 +59,11 @@ def test_cells_are_escaped_and_as_wide_as_they_look(capfd: pytest.CaptureFixture
     assert cell_width("e\u0301") == 1
 
 
+def test_table_that_is_drawn_again_covers_the_one_before(capfd: pytest.CaptureFixture[str]) -> None:
+    show([Row("a", "b")], COLUMNS, redraw=True)
+    assert capfd.readouterr().out == "\x1b[HNAME      SIZE\x1b[K\na         b\x1b[K\n\x1b[J"
+
+
 def test_empty_table_has_its_heading(capfd: pytest.CaptureFixture[str]) -> None:
     show([], COLUMNS)
     assert capfd.readouterr().out == "NAME      SIZE\n"

@@ -23,7 +23,6 @@ _COLUMNS = {
     "Container": "CONTAINER",
 }
 _DEFAULT = ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
-_CLEAR = "\x1b[2J\x1b[H"
 
 
 def _run(context: Context, found: Invocation) -> int:
@@ -37,9 +36,7 @@ def _run(context: Context, found: Invocation) -> int:
     for rows in stats(
         context.store, context.settings, found.arguments, every=found.switch("all"), full=found.switch("no-trunc"), once=once
     ):
-        if redraws:
-            output.write(_CLEAR)
-        show(rows, _COLUMNS, default=_DEFAULT, form=form)
+        show(rows, _COLUMNS, default=_DEFAULT, form=form, redraw=redraws)
     return 0
 
 

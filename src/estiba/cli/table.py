@@ -47,6 +47,7 @@ def show(
     *,
     default: Sequence[str] | None = None,
     form: str = "",
+    redraw: bool = False,
 ) -> None:
     """Write a list of objects as a table, as JSON lines or through a template.
 
@@ -55,13 +56,14 @@ def show(
         columns: field -> heading, for every field that there is.
         default: the fields of the usual table, if not all.
         form: the value of ``--format``.
+        redraw: whether a usual table takes the place of what the terminal shows, and no more is rewritten than that: it does not flicker.
     Raises InvalidArgument for a wrong template, also when there are no rows.
     """
     if form == "json":
         _show_json(rows, columns)
     elif form in ("", "table"):
         fields = list(default or columns)
-        _show_table([[columns[field] for field in fields], *([_cell(row, field) for field in fields] for row in rows)])
+        _show_table([[columns[field] for field in fields], *([_cell(row, field) for field in fields] for row in rows)], redraw=redraw)
     else:
         _show_template(rows, columns, form)
 
@@ -102,8 +104,10 @@ class _Headings(dict[str, object]):
         self["Label"] = str
 
 
-def _show_table(rows: Sequence[Sequence[str]]) -> None:
+def _show_table(rows: Sequence[Sequence[str]], *, redraw: bool = False) -> None:
     lines = aligned(rows)
     if output.has_colour(output.STDOUT):
         lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
-    output.write("".join(line.rstrip() + "\n" for line in lines))
+    # ECMA-48: cursor to the top, erase to the end of each line, and behind the last.
+    begin, rest, end = ("\x1b[H", "\x1b[K", "\x1b[J") if redraw else ("", "", "")
+    output.write(begin + "".join(f"{line.rstrip()}{rest}\n" for line in lines) + end)

@@ -84,6 +84,11 @@ def image(store: Store, action: str, image_id: str, name: str) -> None:
     _append(path(store.runtime, store.containers), [_line("image", action, image_id, {"name": name}, {"status": action, "id": image_id})])
 
 
+def prune(store: Store, kind: str, freed: int) -> None:
+    """Tells that what is not used of a `kind` was removed, and the bytes that came free."""
+    _append(path(store.runtime, store.containers), [_line(kind, "prune", "", {"reclaimed": str(freed)}, {"status": "prune", "id": ""})])
+
+
 def lines(subject: Subject) -> tuple[bytes, bytes, bytes, bytes]:
     """What the helper tells of a container: start, oom, die, destroy."""
     die = _container_line(subject, "die", {"exitCode": "\3"}).replace(b'"\\u0003"', b'"' + _CODE + b'"')

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from estiba.config.settings import Settings
 from estiba.engine import containers as ended
+from estiba.engine import event_log
 from estiba.engine.df import tree_size
 from estiba.engine.image_filters import image_filter
 from estiba.engine.ps_filters import prune_filter
@@ -56,6 +57,7 @@ def prune(store: Store, *, all: bool = False, filters: Sequence[str] = ()) -> Pr
         removed += [Removed("Untagged", reference.familiar) for reference in gone.untagged]
         removed += [Removed("Deleted", str(image_id)) for image_id in gone.deleted]
     freed = gc.collect(store)
+    event_log.prune(store, "image", freed.size)
     return Pruned(removed + collected(freed), freed.size)
 
 
@@ -76,4 +78,5 @@ def prune_containers(store: Store, settings: Settings, filters: Sequence[str] = 
             continue
         freed += size
     give_back(store, settings)
+    event_log.prune(store, "container", freed)
     return Pruned(removed, freed)
