@@ -137,7 +137,7 @@ def test_nothing_is_kept_of_stores_that_are_gone(engine: Callable[..., str], est
     estiba("ps", ESTIBA_ROOT=str(root))
     status = os.stat(root / "containers")
     key = f"{status.st_dev}-{status.st_ino}"
-    for name in (f"{key}.events", f"{key}.events.1"):
+    for name in (f"{key}.events", f"{key}.events.1", "0-0", "0-0.events"):
         (stores / name).touch()
     boot(remains)
     engine("ps")
@@ -146,4 +146,6 @@ def test_nothing_is_kept_of_stores_that_are_gone(engine: Callable[..., str], est
     boot(remains)
     engine("ps")
     assert not list(stores.glob(f"{key}*"))
-    assert list(stores.glob("*"))
+    assert {path.name for path in stores.glob("0-0*")} == {"0-0", "0-0.events"}, "of one that is just being made"
+    for path in stores.glob("0-0*"):
+        path.unlink()

@@ -38,18 +38,19 @@ def after_boot(store: Store, settings: Settings, seen: str) -> None:
 
 def _forget_stores(folder: str) -> None:
     """Removes what is kept of stores that are not there any more: such a file, and their events. One that comes back begins anew."""
-    for key in {name.partition(".")[0] for name in os.listdir(folder)}:
-        if not _is_store(f"{folder}/{key}", key):
+    for key in os.listdir(folder):
+        if "." not in key and _is_gone(f"{folder}/{key}", key):
             for name in (f"{key}.events.1", f"{key}.events", key):
                 records.unlink(f"{folder}/{name}")
 
 
-def _is_store(seen: str, key: str) -> bool:
+def _is_gone(seen: str, key: str) -> bool:
     try:
         with open(seen, "rb") as file:
-            return event_log.store_key(os.fsdecode(file.read())) == key
+            path = os.fsdecode(file.read())
+        return path != "" and event_log.store_key(path) != key  # empty: of somebody who is just making it
     except FileNotFoundError:
-        return False
+        return os.path.exists(seen)  # whose folder is not there, unless another command was faster
 
 
 def _is_there(store: Store, settings: Settings, container_id: str) -> bool:
