@@ -59,6 +59,13 @@ def test_builds_from_a_tree_and_leaves_it_as_it_is(estiba: Command, tree: Path, 
     assert [list((root / name).iterdir()) for name in ("ingest", "trash")] == [[], []]
 
 
+def test_each_rung_takes_the_kind_that_suits_it(estiba: Command, tree: Path) -> None:
+    (tree / "bzImage.bin").write_bytes(BZIMAGE.replace(b"5.9.9", b"6.1.2-test"))
+    estiba("kernel", "build", "machine", "--source", str(tree))
+    rows = [json.loads(line) for line in estiba("kernel", "ls", "--format", "json").stdout.splitlines()]
+    assert {row["Kind"]: row["Default"] for row in rows} == {"vmlinux": "partial", "bzimage": "full"}
+
+
 def test_builds_from_a_tarball_with_further_options_in_a_folder(estiba: Command, tree: Path, tmp_path: Path) -> None:
     tarball = tmp_path / "linux.tar.xz"
     subprocess.run(["tar", "-C", str(tmp_path), "-cJf", str(tarball), tree.name], check=True)

@@ -29,12 +29,12 @@ class KernelRow:
 def list_kernels(store: Store) -> list[KernelRow]:
     """The kernels that were imported or pulled under a name of their repository, newest first. Raises DataLoss."""
     images = sorted(kernels.named(store), key=lambda image: image.config.created or "", reverse=True)
-    rows, seen = [], set[str]()
-    for image in images:
-        rungs = [rung for rung in kernels.rungs_of(kernels.of_image(image, "")) if rung not in seen]
-        seen |= set(rungs)
-        rows.append(KernelRow(store, image, ",".join(rungs)))
-    return rows
+    every = [kernels.of_image(image, image.reference.familiar) for image in images]
+    architectures = {kernel.architecture for kernel in every}
+    newest = ((rung, kernels.newest(store, rung, each)) for each in architectures for rung in kernels.RUNGS)
+    taken = {(rung, kernel.layer) for rung, kernel in newest if kernel is not None}
+    rungs = ([rung for rung in kernels.RUNGS if (rung, kernel.layer) in taken] for kernel in every)
+    return [KernelRow(store, image, ",".join(each)) for image, each in zip(images, rungs, strict=True)]
 
 
 def remove_kernel(store: Store, name: str, *, force: bool = False) -> list[Removed]:

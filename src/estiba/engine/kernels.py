@@ -32,8 +32,14 @@ KIND, RELEASE, MODULES, DRIVERS = "kernel.kind", "kernel.release", "kernel.modul
 FOLDER = "/boot"
 #: A kernel that is a program itself; the others run on QEMU.
 UML = "uml"
-#: What each rung runs.
-RUNGS = {"para": (UML,), "partial": ("vmlinux", "bzimage", "image"), "full": ("vmlinux", "bzimage")}
+#: What each rung runs, the kind first that suits it best: QEMU starts a vmlinux at once, a boot loader starts a bzImage.
+RUNGS = {"para": (UML,), "partial": ("vmlinux", "bzimage", "image"), "full": ("bzimage", "vmlinux")}
+#: What gets one.
+REMEDIES = {
+    "para": "estiba kernel import --auto, or: estiba kernel import FILE",
+    "partial": "estiba kernel build machine --source debian, or: estiba kernel import FILE",
+    "full": "estiba kernel build machine --source debian, or: estiba kernel import FILE",
+}
 _HINT = "estiba kernel import FILE makes a kernel's image; --kernel FILE uses one at once"
 
 
@@ -83,7 +89,7 @@ def choose(
         found = newest(store, rung, architecture)
         if found is None:
             what = f"none of {architecture}" if architecture not in (None, host_platform().architecture) else "none"
-            raise NotFound(f"cannot run on a kernel of its own: the store holds {what} for --isolation {rung}", hint=_HINT)
+            raise NotFound(f"cannot run on a kernel of its own: the store holds {what} for --isolation {rung}", hint=REMEDIES[rung])
         kernel = found
     if kernel.kind not in (*RUNGS[rung], *others):
         raise InvalidArgument(f"cannot use kernel {name}: it is a {kernel.kind}, and --isolation {rung} takes {' or '.join(RUNGS[rung])}")
@@ -106,11 +112,6 @@ def of_image(image: Image, name: str) -> Kernel:
     return Kernel(config.diff_ids[0], config.entrypoint[0], labels[KIND], labels.get(RELEASE, ""), config.architecture, modules, drivers)
 
 
-def rungs_of(kernel: Kernel) -> list[str]:
-    """The rungs that a kernel can be used for."""
-    return [rung for rung, kinds in RUNGS.items() if kernel.kind in kinds]
-
-
 def taken(store: Store, settings: Settings, rung: str) -> Kernel | None:
     """The kernel that a new container on `rung` gets where none is named. A machine of paravirtual devices alone is QEMU's where KVM works
     and there is a kernel for it, else User-Mode Linux. Raises DataLoss.
@@ -130,11 +131,17 @@ def why_para(settings: Settings, kind: str, *, named: bool) -> str:
 
 
 def newest(store: Store, rung: str, architecture: str | None = None) -> Kernel | None:
-    """The kernel that was imported last for `rung`, of this machine's or another architecture. Raises DataLoss."""
+    """The kernel that was imported last for `rung`, of this machine's or another architecture; where its release is there in several kinds,
+    the one that suits the rung best. Raises DataLoss.
+    """
     wanted = architecture or host_platform().architecture
-    every = [(image, of_image(image, REPOSITORY)) for image in named(store)]
-    found = [image for image, kernel in every if kernel.kind in RUNGS[rung] and kernel.architecture == wanted]
-    return of_image(max(found, key=lambda image: image.config.created or ""), REPOSITORY) if found else None
+    every = [(image.config.created or "", of_image(image, REPOSITORY)) for image in named(store)]
+    found = [(created, kernel) for created, kernel in every if kernel.kind in RUNGS[rung] and kernel.architecture == wanted]
+    if not found:
+        return None
+    release = max(found, key=lambda pair: pair[0])[1].release
+    same = [(-RUNGS[rung].index(kernel.kind), created, kernel) for created, kernel in found if kernel.release == release]
+    return max(same, key=lambda triple: triple[:2])[2]
 
 
 def named(store: Store) -> list[Image]:

@@ -15,16 +15,12 @@ from estiba.oci.platform import host_platform
 from estiba.runtime.options import RunOptions
 from estiba.store.layout import Store
 
-_WAYS = {
-    "para": ("User-Mode Linux", "estiba kernel import --auto, or: estiba kernel import FILE"),
-    "partial": ("QEMU", "estiba kernel build machine, or: estiba kernel import FILE"),
-    "full": ("QEMU", "estiba kernel build machine, or: estiba kernel import FILE"),
-}
+_MONITORS = {"para": "User-Mode Linux", "partial": "QEMU", "full": "QEMU"}
 
 
 def machine(settings: Settings, rung: str) -> Finding:
     """Tries the kernel that was imported last for `rung`, else the one that a package installed."""
-    name, (monitor, get_one) = f"machine: {rung}", _WAYS[rung]
+    name, monitor, remedy = f"machine: {rung}", _MONITORS[rung], kernels.REMEDIES[rung]
     store = Store.open(settings)
     try:
         kernel = kernels.taken(store, settings, rung)
@@ -32,11 +28,11 @@ def machine(settings: Settings, rung: str) -> Finding:
         return Finding(name, False, error.message, error.hint or "")
     path = _installed(rung)
     if kernel is None and path is None:
-        return Finding(name, False, f"there is no kernel for {monitor}", get_one)
+        return Finding(name, False, f"there is no kernel for {monitor}", remedy)
     begin = time.monotonic()
     trouble = try_stored(store, settings, kernel, rung) if kernel else try_kernel(settings, path or "", rung)
     if trouble:
-        return Finding(name, False, trouble, f"another kernel for {monitor}: {get_one}")
+        return Finding(name, False, trouble, f"another kernel for {monitor}: {remedy}")
     what = kernels.why_para(settings, kernel.kind if kernel else kernels.UML, named=False) if rung == "para" else monitor
     return Finding(name, True, f"a container ran ({(time.monotonic() - begin) * 1000:.0f} ms with its store) on {what}")
 
