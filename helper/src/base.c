@@ -56,6 +56,23 @@ int write_all(int fd, const void *data, size_t size)
     return 0;
 }
 
+int write_all_at(int fd, const void *data, size_t size, off_t offset)
+{
+    const char *next = data;
+
+    while (size > 0) {
+        ssize_t n = pwrite(fd, next, size, offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        next += n;
+        offset += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
 ssize_t read_all(int fd, void *data, size_t size)
 {
     size_t done = 0;

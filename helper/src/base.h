@@ -26,10 +26,21 @@ static inline int keep_fd(int *fd)
 
 /* Writes all of it; -1 and errno as write(2). */
 int write_all(int fd, const void *data, size_t size);
+/* The same at a place of the file, as pwrite(2). */
+int write_all_at(int fd, const void *data, size_t size, off_t offset);
 /* Reads up to `size` bytes until the end of the file; the number of bytes, or -1. */
 ssize_t read_all(int fd, void *data, size_t size);
 /* Writes `text` to the file `name` beneath `directory`, in one write(2) as the kernel's control files want it. */
 int write_file_at(int directory, const char *name, const char *text, size_t size);
+
+/* A folder's entry, as the kernel gives it. */
+struct entry64 { /* getdents64(2) */
+    uint64_t inode;
+    int64_t offset;
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
 
 /* Memory of the process' whole life (none of it is ever freed: the processes are short or idle). */
 void *allocate(size_t size);

@@ -20,14 +20,6 @@ enum {
     MAX_PARTS = 1024,
 };
 
-struct entry64 { /* getdents64(2) */
-    uint64_t inode;
-    int64_t offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-};
-
 struct part {
     uint64_t offset, length;
 };

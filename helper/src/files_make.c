@@ -172,20 +172,9 @@ static void open_folder(struct tree *tree, const union arguments *args)
 
 static void write_content(const union arguments *args)
 {
-    const char *at = args->unpack_data.content.b.data;
-    off_t offset = (off_t)args->unpack_data.offset.q;
-
     if (folder_open)
         refuse(EPROTO);
-    for (size_t left = args->unpack_data.content.b.size; left;) {
-        ssize_t written = pwrite(opened, at, left, offset);
-        if (written < 0 && errno == EINTR)
-            continue;
-        must((int)written);
-        at += written;
-        offset += written;
-        left -= (size_t)written;
-    }
+    must(write_all_at(opened, args->unpack_data.content.b.data, args->unpack_data.content.b.size, (off_t)args->unpack_data.offset.q));
 }
 
 static void set_attribute(const union arguments *args)

@@ -9,14 +9,6 @@
 
 #include "base.h"
 
-struct entry64 { /* getdents64(2) */
-    uint64_t inode;
-    int64_t offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-};
-
 static void sift(struct name *names, size_t at, size_t count)
 {
     for (size_t child; (child = 2 * at + 1) < count; at = child) {

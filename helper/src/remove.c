@@ -11,16 +11,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base.h"
+
 /* A container can make trees deeper than there are descriptors: what lies deeper than this is moved up to the trash and comes next. */
 enum { DEEPEST = 100 };
-
-struct entry64 { /* getdents64(2) */
-    uint64_t inode;
-    int64_t offset;
-    unsigned short length;
-    unsigned char type;
-    char name[];
-};
 
 static int trash = -1;
 static unsigned moved;

@@ -81,16 +81,7 @@ static void count_bytes(uint64_t bytes)
 
 static void write_content(int fd, const union value *content, off_t offset)
 {
-    const char *at = content->b.data;
-    for (size_t left = content->b.size; left;) {
-        ssize_t written = pwrite(fd, at, left, offset);
-        if (written < 0 && errno == EINTR)
-            continue;
-        must((int)written);
-        at += written;
-        offset += written;
-        left -= (size_t)written;
-    }
+    must(write_all_at(fd, content->b.data, content->b.size, offset));
 }
 
 /* A new inode belongs to 0:0 (no folder here is set-gid before the end), and open(2) gave it the plain permission bits already. A change

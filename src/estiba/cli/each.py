@@ -8,7 +8,7 @@ from estiba.errors import EstibaError, InvalidArgument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, TypeVar
 
     from estiba.cli.context import Context
@@ -36,6 +36,16 @@ def together(context: Context, names: Sequence[str], begin: Callable[[str], Begu
     for name, result in begun:
         if _tried(finish, result, failures) is not _FAILED:
             output.lines([name])
+    return output.failures(failures)
+
+
+def each_says(names: Sequence[str], act: Callable[[str], Iterable[str]]) -> int:
+    """Calls `act` with every name and prints the lines that it returns; the exit code is that of the worst failure, 0 for none."""
+    failures: list[EstibaError] = []
+    for name in names:
+        lines = _tried(act, name, failures)
+        if lines is not _FAILED:
+            output.lines(lines)
     return output.failures(failures)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from estiba.cli import output
 from estiba.cli.arguments import Command, switch
-from estiba.errors import EstibaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,17 +11,11 @@ if TYPE_CHECKING:
 
 
 def _run(context: Context, found: Invocation) -> int:
+    from estiba.cli.each import each_says
     from estiba.engine.kernel_list import remove_kernel
 
-    failures: list[EstibaError] = []
-    for name in found.arguments:
-        try:
-            removed = remove_kernel(context.store, name, force=found.switch("force"))
-        except EstibaError as error:
-            failures.append(error)
-        else:
-            output.lines(item.line for item in removed)
-    return output.failures(failures)
+    force = found.switch("force")
+    return each_says(found.arguments, lambda name: [item.line for item in remove_kernel(context.store, name, force=force)])
 
 
 COMMAND = Command(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from estiba.cli import output
 from estiba.cli.arguments import Command, Flag, switch
-from estiba.errors import EstibaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,23 +11,13 @@ if TYPE_CHECKING:
 
 
 def _run(context: Context, found: Invocation) -> int:
+    from estiba.cli.each import each_says
     from estiba.engine.rmi import rmi
 
-    failures: list[EstibaError] = []
-    for name in found.arguments:
-        try:
-            removed = rmi(
-                context.store,
-                name,
-                force=found.switch("force"),
-                prune=not found.switch("no-prune"),
-                platform=found.string("platform") or None,
-            )
-        except EstibaError as error:
-            failures.append(error)
-        else:
-            output.lines(item.line for item in removed)
-    return output.failures(failures)
+    force, prune, platform = found.switch("force"), not found.switch("no-prune"), found.string("platform") or None
+    return each_says(
+        found.arguments, lambda name: [item.line for item in rmi(context.store, name, force=force, prune=prune, platform=platform)]
+    )
 
 
 COMMAND = Command(
