@@ -140,5 +140,10 @@ def test_bad_words_are_one_line(estiba: Command, image: str, tmp_path: Path, wor
     assert len(done.stderr.splitlines()) <= 2
 
 
+def test_a_command_that_fails_is_told_in_its_words(estiba: Command, image: str) -> None:
+    done = estiba("compare", "-q", "--on", "container", "--repeat", "1", image, "nosuch", status=1)
+    assert done.stderr.startswith("estiba: cannot start container: execute nosuch: not found")
+
+
 def test_an_image_that_is_not_there(estiba: Command) -> None:
     assert "nothing-here" in estiba("compare", "nothing-here", status=1).stderr

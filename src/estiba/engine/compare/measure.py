@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from estiba.config.settings import Settings
 from estiba.engine.compare.metrics import WORKLOAD
 from estiba.engine.compare.report import Figure, Report, RungReport
-from estiba.engine.compare.rungs import NAMES, Rung, bytes_of, files_of, forget, reason, rungs, shared_bytes
+from estiba.engine.compare.rungs import NAMES, Rung, bytes_of, failure, files_of, forget, rungs, shared_bytes
 from estiba.engine.compare.workload import PATH_INSIDE, image_with_workload
 from estiba.engine.progress import Progress, Silent
 from estiba.engine.units import format_time
@@ -88,7 +88,7 @@ def _prepare(rung: Rung, image: str, report: RungReport, talk: Progress) -> bool
                 cold.append(once(rung.run(PATH_INSIDE, "start"))[0])
             report.figures["start-cold"] = Figure(tuple(cold))
     except EstibaError as error:
-        report.reason = reason(error)
+        report.reason = error.message
         talk.done(rung.name, f"not here: {report.reason}")
         return False
     talk.done(rung.name, "works")
@@ -122,7 +122,7 @@ def _take_figures(rung: Rung, report: RungReport, talk: Progress) -> None:
         report.figures["memory"] = Figure((float(_memory(rung)),))
         talk.done(rung.name, "measured")
     except EstibaError as error:
-        report.notes.append(reason(error))
+        report.notes.append(error.message)
         talk.done(rung.name, f"measured in part: {report.notes[-1]}")
 
 
@@ -197,8 +197,7 @@ def _run(command: Sequence[str]) -> tuple[bytes, float, float]:
     if not in_time:
         raise Unavailable(f"it did not end within {PATIENCE_SECONDS:.0f} seconds")
     if status != 0:
-        lines = said[1].decode(errors="replace").strip().splitlines()
-        raise Unavailable(lines[0] if lines else f"exit code {os.waitstatus_to_exitcode(status)}")
+        raise failure(said[1].decode(errors="replace"), os.waitstatus_to_exitcode(status))
     return said[0], first or end, end
 
 

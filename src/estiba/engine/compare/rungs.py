@@ -15,7 +15,7 @@ from estiba.engine import kernels, monitors
 from estiba.engine.compare.report import CONTAINER, ENGINES, MACHINES
 from estiba.engine.guest_disks import layer_image
 from estiba.engine.save import save
-from estiba.errors import EstibaError, InvalidArgument, Unavailable
+from estiba.errors import InvalidArgument, Unavailable
 from estiba.machine.qemu import PROGRAMS
 from estiba.oci.digest import DiffID, hex_of
 from estiba.store.images import find
@@ -45,7 +45,7 @@ class Rung:
         return [*self.words, "run", "--name", container, *self.flags, self.image, *command]
 
     def call(self, *words: str) -> str:
-        """Runs a verb and returns its output. Raises Unavailable with the last line of what it said."""
+        """Runs a verb and returns its output. Raises Unavailable with the first line of what it said."""
         try:
             done = subprocess.run(
                 [*self.words, *words], capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL
@@ -53,7 +53,7 @@ class Rung:
         except OSError as error:
             raise Unavailable(f"cannot run {self.words[0]}: {(error.strerror or 'failed').lower()}") from error
         if done.returncode != 0:
-            raise Unavailable((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0])
+            raise failure(done.stderr, done.returncode)
         return done.stdout.strip()
 
     def prepare(self, image: str) -> None:
@@ -182,6 +182,12 @@ def _own_command() -> list[str]:
     return [found] if found else [sys.executable, "-m", "estiba"]
 
 
+def failure(said: str, code: int) -> Unavailable:
+    """What a command line that failed said first, as an error."""
+    lines = said.strip().splitlines()
+    return Unavailable(lines[0].removeprefix("estiba: ") if lines else f"exit code {code}")
+
+
 # --- the disk and the memory -----------------------------------------------------------------------------------------------
 
 
@@ -264,8 +270,3 @@ def _descendants(top: int) -> list[int]:
     for pid in found:
         found += children.get(pid, [])
     return found
-
-
-def reason(error: EstibaError) -> str:
-    """Why a rung does not run here, without the words that every message begins with."""
-    return error.message.removeprefix("estiba: ").strip()
