@@ -211,6 +211,19 @@ def entry() -> NoReturn:
     """The program: read sys.argv, run, exit."""
     status = main(sys.argv[1:])
     signals.pthread_sigmask(signals.SIG_BLOCK, (signals.SIGINT,))  # the work is done; an interrupted exit would print a traceback
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exits at once, unless a module is there that may have something to do then: taking the interpreter apart takes three milliseconds."""
+    if not {"atexit", "threading"} & sys.modules.keys():
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+            os._exit(status)
+        except OSError:
+            pass  # the interpreter tells of it
     sys.exit(status)
 
 

@@ -28,7 +28,7 @@ def _run(context: Context, found: Invocation) -> int:
             return together(context, found.arguments, kill, lambda removal: removal and removal.finish())
         return each(context, found.arguments, lambda name: Removal(store, settings, name).finish())
     finally:
-        give_back(store, settings)
+        give_back(store, settings, behind=True)
 
 
 COMMAND = Command(

@@ -26,14 +26,14 @@ def rm(store: Store, settings: Settings, name: str, *, force: bool = False) -> s
     return container_id
 
 
-def give_back(store: Store, settings: Settings) -> None:
+def give_back(store: Store, settings: Settings, *, behind: bool = False) -> None:
     """Gives back the space of what was removed: once for all of a command, for it takes as long as all the rest.
 
-    Raises PermissionDenied, FailedPrecondition.
+    `behind`: by a command that does not wait for that. Raises PermissionDenied, FailedPrecondition.
     """
     from estiba.store import layers
 
-    layers.empty_trash(store, settings)
+    layers.empty_trash(store, settings, behind=behind)
 
 
 class Removal:

@@ -10,7 +10,6 @@ from estiba.engine import containers, event_log, names, records, status, supervi
 from estiba.errors import Unavailable
 from estiba.linux import process, signals
 from estiba.linux.freezer import Freezer
-from estiba.runtime.spec import STOP_SIGNAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +115,8 @@ class Ending:
 
 def stop_number(container: Container) -> int:
     """The signal that asks the container's program to end."""
+    from estiba.runtime.spec import STOP_SIGNAL
+
     text = container.spec().get("annotations", {}).get(STOP_SIGNAL, "15")
     return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else int(signals.SIGTERM)
 

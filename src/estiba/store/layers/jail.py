@@ -126,6 +126,10 @@ class Helper:
             self.status = code if code >= 0 else 128 - code
         return self.status
 
+    def leave(self) -> None:
+        """Lets the helper go on alone, and be waited for by init: nobody hears what it says."""
+        self._close()
+
     def _close(self) -> None:
         for descriptor in (self._input, self._output, self._errors):
             if descriptor >= 0:

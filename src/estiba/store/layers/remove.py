@@ -1,4 +1,4 @@
-"""Layers leave: by a rename to the trash, which the helper empties behind."""
+"""Layers leave: by a rename to the trash, which the helper empties behind. On the path of ``rm``, which has to do with no layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 
 from estiba.errors import NotFound
 from estiba.oci.digest import DiffID, hex_of
-from estiba.store.layers.info import layer_folder, short
 from estiba.store.layers.jail import Jail
 from estiba.store.publish import failure, sync_folder
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 def has_layer(store: Store, diff_id: DiffID) -> bool:
     """Whether the layer is in the store, whole."""
+    from estiba.store.layers.info import layer_folder
+
     return os.path.exists(layer_folder(store, diff_id) + "/layer.json")
 
 
@@ -28,6 +29,8 @@ def remove_layer(store: Store, diff_id: DiffID) -> None:
 
     The caller has made sure that nothing uses it. Raises NotFound.
     """
+    from estiba.store.layers.info import layer_folder, short
+
     with store.lock("layer", hex_of(diff_id)):
         try:
             os.rename(layer_folder(store, diff_id), f"{store.trash}/{hex_of(diff_id)}-{os.urandom(8).hex()}")
@@ -38,14 +41,19 @@ def remove_layer(store: Store, diff_id: DiffID) -> None:
             raise failure(error, f"remove layer {short(diff_id)}") from None
 
 
-def empty_trash(store: Store, settings: Settings | None = None) -> None:
+def empty_trash(store: Store, settings: Settings | None = None, *, behind: bool = False) -> None:
     """Removes all that is in the trash, in the helper's jail: nothing in it is followed, and files of subordinate ids go too.
 
-    Parameters: `settings` of the store, read again where they are not given. Raises PermissionDenied, FailedPrecondition.
+    Parameters: `settings` of the store, read again where they are not given; `behind`, by a command that is about to end: it does not wait,
+    and what could not be removed is told by the next one. Raises PermissionDenied, FailedPrecondition.
     """
     if not os.listdir(store.trash):
         return
-    with Jail(settings or settings_of(store), "remove", store.trash, what=f"empty {store.trash}") as jail:
+    jail = Jail(settings or settings_of(store), "remove", store.trash, what=f"empty {store.trash}")
+    if behind:
+        jail.leave()
+        return
+    with jail:
         jail.finish()
 
 
