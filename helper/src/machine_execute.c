@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -111,10 +112,14 @@ void op_machine_execute(struct container *self, const struct op *op)
     if (self->terminal)
         terminal_raw(STDIN_FILENO, &before); /* the guest's is the one with a line discipline */
     int connection = ask(self, op->args.machine_execute.plan.b.data, op->args.machine_execute.plan.b.size);
+    uint64_t deadline = clock_ns(CLOCK_MONOTONIC) + (uint64_t)op->args.machine_execute.seconds.u * 1000000000u;
     for (;;) {
         bool started = self->keeper < 0;
+        uint64_t now = clock_ns(CLOCK_MONOTONIC);
+        if (!started && now >= deadline)
+            fail(LAUNCH, "machine", 0, NULL, "does not answer");
         struct pollfd fds[2] = {{.fd = connection, .events = POLLIN}, {.fd = started ? signals : -1, .events = POLLIN}};
-        if (poll(fds, 2, -1) < 0)
+        if (poll(fds, 2, started ? -1 : (int)((deadline - now) / 1000000) + 1) < 0)
             continue;
         if (fds[1].revents != 0)
             pass_signals(signals, connection, self->terminal);

@@ -183,7 +183,7 @@ union arguments {
     struct { union value slot, target, flags; } volume;
     struct { union value slot, rule; } binfmt;
     struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park; } machine;
-    struct { union value plan; } machine_execute;
+    struct { union value plan, seconds; } machine_execute;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash, names; } discard;
     struct { union value slot, name; } remove_cgroup;
@@ -291,7 +291,7 @@ static const struct schema schemas[] = {
     {59, SIDE_CONTAINER, "volume", "usq"},
     {60, SIDE_CONTAINER, "binfmt", "us"},
     {70, SIDE_CONTAINER, "machine", "llsslbuuuu"},
-    {71, SIDE_CONTAINER, "machine_execute", "b"},
+    {71, SIDE_CONTAINER, "machine_execute", "bu"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usuu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},

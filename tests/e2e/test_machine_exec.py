@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import random
 import re
 import signal
+import socket
 import struct
 import subprocess
 import tarfile
 import termios
+import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -19,16 +22,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from estiba.config.settings import load
-from estiba.engine import containers
+from estiba.engine import containers, machine_exec
+from estiba.engine.cp import cp
 from estiba.engine.exec_child import capture
-from estiba.errors import CommandNotFound
+from estiba.engine.stats import stats
+from estiba.engine.top import top
+from estiba.errors import CommandNotFound, FailedPrecondition, LaunchFailed
 from estiba.runtime.options import RunOptions
 from estiba.store.layout import Store
 from tests.support.containers import IMAGE
 from tests.support.kernels import EVERY_RUNG
-from tests.support.plans import Running, read_until, until
+from tests.support.plans import Running, comm, descendants, read_until, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from estiba.config.settings import Settings
     from estiba.engine.containers import Container
     from tests.support.live import Live
@@ -131,6 +139,46 @@ def test_a_signal_and_the_death_of_what_stands_for_the_program(live: Live, rung:
     assert live("exec", "box", "echo", "well") == "well\n"
 
 
+def test_what_stands_for_a_program_is_killed_at_any_moment(live: Live, rung: tuple[str, ...]) -> None:
+    """Also before the guest has started the program: it is killed then when it has."""
+    live.start("true", *rung)
+    dice = random.Random(3)
+    for _ in range(8):
+        with Running([*live.command, "exec", "box", "sleep", "999"], env=live.environment, stderr=subprocess.PIPE) as process:
+            until(lambda: len(relays(live)) == 1, "what stands for the program")
+            time.sleep(dice.uniform(0, 0.03))
+            os.kill(relays(live)[0], signal.SIGKILL)
+            assert process.wait(timeout=60) in (126, 137)
+    until(lambda: "sleep 999" not in live("top", "box"), "the end of the programs")
+    assert live.inside("echo here") == "here"
+
+
+def test_nonsense_in_the_mailbox_is_left(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
+    """Whoever has taken the machine monitor over can write there: the container goes on, and so does `exec`."""
+    live.start("true", *rung)
+    pid = live("inspect", "-f", "{{.State.Pid}}", "box").strip()
+    path = tmp_path / "root"
+    path.symlink_to(f"/proc/{pid}/root/run")
+    empty, nonsense = tmp_path / "empty", tmp_path / "nonsense"
+    empty.touch()
+    nonsense.write_bytes(b"no plan at all" * 100)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mail:
+        mail.connect(f"{path}/programs")
+        for plan in (None, empty, nonsense):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours, theirs, open("/dev/null", "r+b") as null, (plan or empty).open("rb") as file:
+                brought = [] if plan is None else [theirs.fileno(), file.fileno(), null.fileno(), null.fileno()]
+                socket.send_fds(mail, [struct.pack("<BBHIQ", 42, 0, 0, 0, 0)], brought)
+                theirs.close()
+                ours.settimeout(60)
+                answer = ours.recv(4096) if plan is nonsense else b""
+                assert plan is not nonsense or answer[0] == 3, "failed (helper/PROTOCOL.md)"
+        mail.send(b"short")
+        mail.send(struct.pack("<BBHIQ", 3, 0, 0, 0, 0))
+    assert live("exec", "box", "echo", "well") == "well\n"
+    assert live.inside("echo here") == "here"
+
+
 def test_a_reader_that_has_enough_ends_its_own_program_alone(live: Live, rung: tuple[str, ...]) -> None:
     """A stream that breaks must not be taken for a signal to the container's program."""
     live.start("true", *rung)
@@ -174,6 +222,33 @@ def test_library(live: Live, rung: tuple[str, ...]) -> None:
     assert "sleep" not in live("top", "box")
     with pytest.raises(CommandNotFound):
         capture(*box, RunOptions("", ["nosuch"]))
+
+
+@pytest.fixture
+def stopped(live: Live, rung: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:
+    """A machine whose kernel does not answer, as one that hangs."""
+    monkeypatch.setattr(machine_exec, "PATIENCE_SECONDS", 1)
+    live.start("true", *rung)
+    _, container = opened(live)
+    kernel = next(pid for pid in descendants(container.pid) if comm(pid) == "linux")
+    os.kill(kernel, signal.SIGSTOP)
+    yield container
+    os.kill(kernel, signal.SIGCONT)
+    assert live("exec", "box", "echo", "well") == "well\n"
+
+
+def test_a_guest_that_does_not_answer(live: Live, stopped: Container) -> None:
+    settings, _ = opened(live)
+    store = Store.open(settings)
+    for ask in (
+        lambda: capture(settings, stopped, RunOptions("", ["true"])),
+        lambda: top(store, settings, "box"),
+        lambda: cp(store, settings, "box:/etc/hosts", str(live.folder / "hosts")),
+    ):
+        with pytest.raises((LaunchFailed, FailedPrecondition), match="does not answer"):
+            ask()
+    (rows,) = stats(store, settings, ["box"], once=True)
+    assert [row.PIDs for row in rows] == ["--"]
 
 
 # --- files -------------------------------------------------------------------------------------------------------------------

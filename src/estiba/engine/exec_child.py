@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from collections.abc import Callable
 
 from estiba.config.settings import Settings
 from estiba.engine.containers import Container
@@ -12,7 +13,7 @@ from estiba.engine.exec import prepare
 from estiba.engine.start import launch_failure
 from estiba.errors import OnFailure
 from estiba.linux import process, signals
-from estiba.runtime.launch import Process
+from estiba.runtime.launch import Launch, Process
 from estiba.runtime.options import RunOptions
 
 _PIECE = 65536
@@ -82,11 +83,18 @@ def spawn(
 
     Raises Conflict when the container does not run.
     """
+    return _start(_launch(settings, container, options, tell=tell), stdin, stdout, stderr)
+
+
+def _launch(settings: Settings, container: Container, options: RunOptions, *, tell: bool) -> Callable[[int, int], Launch]:
+    return lambda status, report: prepare(settings, container, options, status=status, report=report, tell=tell)
+
+
+def _start(launch: Callable[[int, int], Launch], stdin: int | None, stdout: int | None, stderr: int | None) -> Running:
     status = os.memfd_create("estiba-status", os.MFD_CLOEXEC)
     report = os.memfd_create("estiba-report", os.MFD_CLOEXEC)
     with OnFailure(os.close, status), OnFailure(os.close, report):
-        helper = prepare(settings, container, options, status=status, report=report, tell=tell).spawn(stdin, stdout, stderr)
-        return Running(helper, status, report)
+        return Running(launch(status, report).spawn(stdin, stdout, stderr), status, report)
 
 
 def capture(
@@ -99,12 +107,17 @@ def capture(
     no events are made of it.
     Raises as `spawn` and `Running.wait`.
     """
+    return collect(_launch(settings, container, options, tell=tell), timeout=timeout, limit=limit)
+
+
+def collect(launch: Callable[[int, int], Launch], *, timeout: float | None, limit: int) -> tuple[int | None, bytes]:
+    """`capture` of what `launch` makes, which is given the descriptors for the helper's status and failure."""
     output, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(theirs, True)
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     try:
         with OnFailure(os.close, output):
-            running = spawn(settings, container, options, stdin=null, stdout=theirs, stderr=theirs, tell=tell)
+            running = _start(launch, null, theirs, theirs)
     finally:
         os.close(theirs)
         os.close(null)

@@ -7,6 +7,7 @@ of that with it (helper/PROTOCOL.md, "Guests").
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from estiba.config.settings import Settings
@@ -14,9 +15,10 @@ from estiba.engine import stored_options
 from estiba.engine.binder import window
 from estiba.engine.containers import Container
 from estiba.engine.exec import Draft, way_in
+from estiba.engine.exec_child import collect
 from estiba.engine.files.jail import FileJail
 from estiba.engine.launching import filter_of, profile_of, stored_profile
-from estiba.errors import Conflict, OnFailure
+from estiba.errors import Conflict, FailedPrecondition, OnFailure
 from estiba.machine import guest, jail, layout
 from estiba.machine.qemu import CPUS
 from estiba.oci.platform import parse_platform
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 _PIPES, _TERMINAL, _NULL = 1, 2, 0
 _LONGEST, _MOST = 1 << 16, 1 << 26  # bytes of a file, and of all
 _SPEC: dict[str, Any] = {"annotations": {USER: "0:0"}, "linux": jail.namespaces(), "process": jail.process(terminal=False, held=())}
+#: How long a guest may take to begin what it is asked for, and then to say what its files hold.
+PATIENCE_SECONDS, _READ_SECONDS = 30, 10
 #: CLONE_NEW* of a machine's jail.
 NAMESPACES = namespace_flags(_SPEC)
 
@@ -66,7 +70,7 @@ class GuestFiles(FileJail):
         program = tree.program()
         plan = [ops.guest_files(int(write)), *tree.ops, ops.container_root(program, 1), *map(ops.container_mount, targets)]
         self._report = os.memfd_create("estiba-report", os.MFD_CLOEXEC)
-        operations, descriptors = _errand(settings, container, plan, self._report)
+        operations, descriptors = _errand(settings, container, plan, report=self._report)
         try:
             super().__init__(settings, "run", operations, descriptors, what=what)
         finally:
@@ -85,19 +89,20 @@ class GuestFiles(FileJail):
 
 
 def read_files(settings: Settings, container: Container, patterns: Sequence[str]) -> dict[str, bytes]:
-    """The content of the guest's files of these patterns (glob(7)), at most 64 KiB of each. Raises Conflict when the container ends."""
-    report = os.memfd_create("estiba-report", os.MFD_CLOEXEC)
-    out, theirs = os.pipe2(os.O_CLOEXEC)
-    with open(out, "rb") as answers, open(os.devnull, "rb") as null, open(report, "rb"):
-        try:
-            launch = Launch(settings, *_errand(settings, container, [ops.guest_read(patterns)], report))
-            helper = launch.spawn(null.fileno(), theirs)
-        finally:
-            os.close(theirs)
-        found = dict(_parts(answers))
-    if helper.wait() != 0:  # also when the guest sent more
+    """The content of the guest's files of these patterns (glob(7)), at most 64 KiB of each.
+
+    Raises Conflict when the container ends, LaunchFailed or FailedPrecondition when its guest does not answer.
+    """
+
+    def launch(status: int, report: int) -> Launch:
+        return Launch(settings, *_errand(settings, container, [ops.guest_read(patterns)], status=status, report=report))
+
+    code, answers = collect(launch, timeout=_READ_SECONDS, limit=_MOST)
+    if code is None:
+        raise FailedPrecondition(f"cannot ask the machine of container {container.name}: it does not answer")
+    if code != 0:
         raise Conflict(f"cannot ask the machine of container {container.name}: it ended at this moment", hint="try again")
-    return found
+    return dict(_parts(BytesIO(answers)))
 
 
 def _parts(answers: BinaryIO) -> Iterator[tuple[str, bytes]]:
@@ -113,16 +118,20 @@ def _part(answers: BinaryIO) -> bytes:
     return answers.read(min(int.from_bytes(answers.read(4), "little"), _LONGEST))
 
 
-def _errand(settings: Settings, container: Container, plan: Sequence[Op], report: int) -> tuple[list[Op], list[int]]:
+def _errand(
+    settings: Settings, container: Container, plan: Sequence[Op], *, report: int, status: int | None = None
+) -> tuple[list[Op], list[int]]:
     """The helper's plan, for its command `run`, which has the guest carry out `plan`, and the descriptors that it names; a failure is
-    written to the descriptor `report`.
+    written to the descriptor `report`, how far it is to `status`.
     """
     draft = Draft()
     with OnFailure(draft.close):
         _, host = way_in(draft, settings, container, NAMESPACES)
         host.append(ops.report(draft.slot(os.dup(report))))
+        if status is not None:
+            host.append(ops.status(draft.slot(os.dup(status))))
         return [*draft.slots, *host, ops.streams(_PIPES, 1, 0, 0), ops.client(1, 0), *_relay(plan)], draft.descriptors
 
 
 def _relay(plan: Sequence[Op]) -> list[Op]:
-    return list(process_ops(_SPEC, seccomp_monitor.FILTERS[os.uname().machine], ops.machine_execute(encode(plan))))
+    return list(process_ops(_SPEC, seccomp_monitor.FILTERS[os.uname().machine], ops.machine_execute(encode(plan), PATIENCE_SECONDS)))

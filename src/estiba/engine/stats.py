@@ -11,7 +11,7 @@ from estiba.engine import containers, records
 from estiba.engine.containers import Container
 from estiba.engine.exec import check_enters
 from estiba.engine.words import binary_size, human_size
-from estiba.errors import Conflict, NotFound
+from estiba.errors import Conflict, FailedPrecondition, LaunchFailed, NotFound
 from estiba.linux.cgroup_usage import Usage, network, usage
 from estiba.linux.process import start_time
 from estiba.machine.usage import GUEST_FILES, guest_usage
@@ -37,13 +37,13 @@ class Sample:
 
 
 def _guests(settings: Settings, container: Container) -> Usage:
-    """What the kernel of a container's own counts; nothing while it is paused, or about to end."""
+    """What the kernel of a container's own counts; nothing while it is paused, about to end, or does not answer."""
     from estiba.engine.machine_exec import read_files
 
     try:
         check_enters(container, "ask the machine of")
         return guest_usage(read_files(settings, container, GUEST_FILES))
-    except Conflict:
+    except (Conflict, FailedPrecondition, LaunchFailed):
         return Usage()
 
 

@@ -78,7 +78,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
         "machine", "container", "llsslbuuuu",
         ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard", "personality", "park"),
     ),
-    71: ("machine_execute", "container", "b", ("plan",)),
+    71: ("machine_execute", "container", "bu", ("plan", "seconds")),
     96: ("forget", "after", "us", ("slot", "name")),
     97: ("discard", "after", "usuu", ("slot", "name", "trash", "names")),
     98: ("remove_cgroup", "after", "us", ("slot", "name")),
@@ -530,11 +530,12 @@ def machine(
     return (70, arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park)
 
 
-def machine_execute(plan: bytes) -> Op:
+def machine_execute(plan: bytes, seconds: int) -> Op:
     """After `join` of a machine's jail, last of the container's operations in the place of `execute`: the guest
     carries out `plan` with this process's streams, and this process stands for its program (PROTOCOL.md, "Guests").
+    A guest that does not begin within `seconds` is a failure to launch.
     """
-    return (71, plan)
+    return (71, plan, seconds)
 
 
 def forget(slot: int, name: str | bytes) -> Op:
