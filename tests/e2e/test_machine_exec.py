@@ -67,6 +67,22 @@ def test_exec_is_what_it_is_in_every_container(live: Live, rung: tuple[str, ...]
     assert live("exec", "box", "sh", "-c", "kill -9 $$", status=137) == ""
 
 
+@EVERY_RUNG
+def test_an_ordinary_users_machine(live_user: Live, rung: tuple[str, ...]) -> None:
+    live, kernel = live_user, live_user.folder / "linux"
+    kernel.write_bytes(Path(rung[-1]).read_bytes())
+    kernel.chmod(0o755)
+    live.start("echo secret > /file; chmod 600 /file", *rung[:-1], str(kernel))
+    assert live("exec", "-w", "/etc", "box", "sh", "-c", "id -u; pwd; cat /file") == "0\n/etc\nsecret\n"
+    assert live("exec", "-i", "box", "cat", stdin=b"in") == "in"
+    assert "/dev/pts/" in live("exec", "-t", "box", "tty")
+    live("exec", "box", "sh", "-c", "exit 9", status=9)
+    assert live("exec", "-u", "7:8", "box", "sh", "-c", "id -u; id -g") == "7\n8\n", "the guest has all ids, whatever its user has"
+    live("cp", "box:/file", "copy")
+    assert (live.folder / "copy").read_text() == "secret\n"
+    assert "COMMAND\nsh" in live("top", "box", "-o", "comm")
+
+
 def test_several_at_once(live: Live, rung: tuple[str, ...]) -> None:
     """They all run before one of them ends."""
     live.start("mkdir /up", *rung)

@@ -13,6 +13,7 @@ from estiba.engine import containers, event_log, records, stored_options
 from estiba.engine.binder import window
 from estiba.engine.launching import filter_of, profile_of, stored_profile
 from estiba.errors import Conflict, NotImplemented, OnFailure
+from estiba.linux import process
 from estiba.linux.facts import hard_limits
 from estiba.oci.platform import parse_platform
 from estiba.plan import ops
@@ -152,7 +153,7 @@ def way_in(draft: Draft, settings: Settings, container: Container, namespaces: i
     """Namespaces (CLONE_NEW*) and control groups. Raises Conflict when the container ends at this moment."""
     # Held by the helper: the container's mounts live on while a process is on its way into them (containers.mounted).
     draft.slot(containers.mounted(container, shared=True).acquire().descriptor)
-    program = container.pidfd()
+    program = _entrance(container)
     if program is None:
         raise _not_running(container)
     host = [ops.join(draft.slot(program), namespaces)]
@@ -165,6 +166,19 @@ def way_in(draft: Draft, settings: Settings, container: Container, namespaces: i
         except FileNotFoundError:
             raise _not_running(container) from None
     return record, host
+
+
+def _entrance(container: Container) -> int | None:
+    """A descriptor of a process whose namespaces can be joined. An ordinary user may not look at the first process of a machine's jail,
+    which has never executed a program (ptrace(2), "Ptrace access mode checking"), but at its child, the monitor, in the same namespaces.
+    """
+    program = container.pidfd()
+    if program is None or not container.kernel or os.geteuid() == 0:
+        return program
+    try:
+        return process.child(container.pid)
+    finally:
+        os.close(program)
 
 
 def _with_tools(

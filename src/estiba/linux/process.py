@@ -14,6 +14,30 @@ def start_time(pid: int) -> str:
         return ""
 
 
+def child(pid: int) -> int | None:
+    """A descriptor of some child of a process, None when it has none that this user sees. Whoever asks holds the parent (`pidfd`), so that
+    its number is not another's.
+    """
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        if _parent(name) == pid:
+            try:
+                descriptor = os.pidfd_open(int(name))
+            except ProcessLookupError:
+                continue
+            if _parent(name) == pid:
+                return descriptor
+            os.close(descriptor)
+    return None
+
+
+def _parent(name: str) -> int:
+    try:
+        with open(f"/proc/{name}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+
+
 def pidfd(pid: int, started: str) -> int | None:
     """A descriptor of the process that has this number and this start time, None when it is gone (pidfd_open(2)).
 
