@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LONGEST = 64 * 1024
 _KEPT = 4096
 _PIECE = 16 * 1024
-#: Between two looks at a lock that the end of a run gives back within some milliseconds.
-_LONGEST_PAUSE = 0.004
+#: Between two looks at a lock that the end of a run gives back within some milliseconds: they are so much longer each time.
+_PAUSE, _PAUSE_GROWS, _LONGEST_PAUSE = 0.0002, 1.25, 0.004
 #: The exit code when nobody lived to write it, as Docker's after a reboot.
 UNKNOWN_CODE = 255
 
@@ -147,7 +147,7 @@ def wait_for_end(descriptor: int, seconds: float | None = None) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         return True
-    began, pause = time.monotonic(), 0.001
+    began, pause = time.monotonic(), _PAUSE
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -155,7 +155,7 @@ def wait_for_end(descriptor: int, seconds: float | None = None) -> bool:
             if time.monotonic() - began > seconds:
                 return False
             time.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * _PAUSE_GROWS, _LONGEST_PAUSE)
             continue
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         return True
