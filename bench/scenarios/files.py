@@ -51,7 +51,7 @@ def tree(folder: Path) -> Path:
 
 
 def jobs_of(engine: Engine, files: Path, out: Path, stack: ExitStack) -> dict[str, Job]:
-    for name, image in (("bench-small", IMAGE), ("bench-large", LARGE)):
+    for name, image in (("bench-small", IMAGE), ("bench-large", LARGE), ("bench-copies", IMAGE)):
         engine.call(*start(engine, "--name", name, image=image)[len(engine.words) :])
         stack.callback(engine.call, "rm", "--force", name)
         engine.call("cp", str(files), f"{name}:/changed")
@@ -62,8 +62,8 @@ def jobs_of(engine: Engine, files: Path, out: Path, stack: ExitStack) -> dict[st
     return {
         "commit": job("commit", "bench-small", "bench/one"),
         "commit large": job("commit", "bench-large", "bench/two"),
-        "cp in": job("cp", f"{files}/.", "bench-small:/in"),
-        "cp out": job("cp", "bench-small:/changed", str(out), fresh=True),
+        "cp in": job("cp", f"{files}/.", "bench-copies:/in"),
+        "cp out": job("cp", "bench-copies:/changed", str(out), fresh=True),
     }
 
 
@@ -80,14 +80,15 @@ def measure(folder: Path, runs: int) -> Result:
                 jobs[f"{row} {engine.name}"] = job
         samples = compare(jobs, runs=min(runs, RUNS), warm_up=1)
     names = [engine.name for engine in engines]
-    result = Result("Files of containers, medians", ["", *names])
-    medians = {key: sample.median for key, sample in samples.items()}
+    result = Result("Files of containers: the fastest of each, and medians", ["", *names])
     for row, text in ROWS.items():
-        result.rows.append([text, *(f"{medians[f'{row} {name}']:.0f} ms" for name in names)])
+        found = [samples[f"{row} {name}"] for name in names]
+        result.rows.append([text, *(f"{sample.fastest:.0f} ms ({sample.median:.0f})" for sample in found)])
     result.data |= {key: sample.to_json() for key, sample in samples.items()}
     held = samples["commit large estiba"].fastest <= FACTOR * samples["commit estiba"].fastest
     result.claims.append((f"`commit` takes at most {FACTOR} times as long on the large image", held))
     if "docker" in names:
-        slower = [row for row in ROWS if medians[f"{row} estiba"] > medians[f"{row} docker"]]
+        # The journal of a disk that others write to decides about medians.
+        slower = [row for row in ROWS if samples[f"{row} estiba"].fastest > samples[f"{row} docker"].fastest]
         result.claims.append(("`commit` and `cp` are no slower than docker's", not slower))
     return result
