@@ -102,6 +102,7 @@ def test_more_than_a_machine_takes(live: Live, rung: tuple[str, ...]) -> None:
     until(lambda: live.full("exec", "box", "true", status=None).returncode == 0, "room for another")
 
 
+@EVERY_RUNG
 def test_terminal_signals_and_detaching(live: Live, rung: tuple[str, ...]) -> None:
     live.start("true", *rung)
     ours, theirs = pty.openpty()
@@ -137,6 +138,7 @@ def _is_relay(path: Path, group: str) -> bool:
         return False
 
 
+@EVERY_RUNG
 def test_a_signal_and_the_death_of_what_stands_for_the_program(live: Live, rung: tuple[str, ...]) -> None:
     live.start("true", *rung)
     words = [*live.command, "exec", "box", "sh", "-c", "trap 'echo term; exit 9' TERM; echo up; while :; do sleep 0.1; done"]
@@ -338,6 +340,7 @@ def test_top_and_stats_are_the_guests(live: Live, rung: tuple[str, ...]) -> None
     assert re.fullmatch(r"[0-9.]+MB", disks[0]), "of its layers' disks"
 
 
+@EVERY_RUNG
 def test_pause(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
     live.start("while :; do echo x >> /count; sleep 0.1; done &", *rung)
     live("pause", "box")
@@ -350,6 +353,7 @@ def test_pause(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
     until(lambda: len(live("exec", "box", "cat", "/count")) > len(before), "the program that goes on")
 
 
+@EVERY_RUNG
 def test_health_of_a_machine(live: Live, rung: tuple[str, ...]) -> None:
     often = ("--health-interval", "200ms", "--health-retries", "1", "--health-timeout", "5s")
     live("run", "-d", "--name", "box", *rung, *often, "--health-cmd", "test -e /well", IMAGE, "sleep", "1000")
