@@ -12,15 +12,16 @@ import pytest
 
 from bench.registry import loopback_registry
 from tests.support.command import command_under_test
+from tests.support.soak import times
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.command import Command
 
-RUNS = 1000
+RUNS = len(times(200, 1000))
 PARALLEL = 50
-CONCURRENT = 200
+CONCURRENT = len(times(100, 200))
 BLOB = re.compile(r'"GET /v2/\S+/blobs/(?P<digest>sha256:[0-9a-f]{64}) HTTP')
 
 
@@ -35,8 +36,8 @@ def run_many(words: list[str], environment: dict[str, str], count: int, parallel
         return collections.Counter(pool.map(once, range(count)))
 
 
-@pytest.mark.slow
-def test_a_thousand_runs(estiba: Command, environment: dict[str, str], alpine_tar: Path, tmp_path: Path) -> None:
+@pytest.mark.soak
+def test_many_runs(estiba: Command, environment: dict[str, str], alpine_tar: Path, tmp_path: Path) -> None:
     estiba("import", str(alpine_tar), "alpine")
     results = run_many(["run", "--rm", "--network", "none", "alpine", "true"], environment, RUNS, PARALLEL)
     assert results == {(0, ""): RUNS}
@@ -44,7 +45,7 @@ def test_a_thousand_runs(estiba: Command, environment: dict[str, str], alpine_ta
     assert not list((tmp_path / "root/containers/names").iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_concurrent_runs_fetch_each_blob_once(estiba: Command, environment: dict[str, str], alpine_tar: Path, tmp_path: Path) -> None:
     with loopback_registry(tmp_path / "registry", access_log=True) as address:
         name = f"{address}/test/alpine:1"

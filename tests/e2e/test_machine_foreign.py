@@ -54,6 +54,10 @@ def test_image_of_another_processor_runs_on_a_machine_of_its_kind(arm64: Command
     done = arm64("run", "--rm", "--isolation", "partial", "--platform", "linux/arm64", "alpine", "sh", "-c", script, status=42)
     assert done.stdout == "aarch64\n0\nSeccomp:\t2\n"
     assert done.stderr == "err\n"
+    arm64("run", "-d", "--name", "box", "--isolation", "partial", "--platform", "linux/arm64", "alpine", "sleep", "1000")
+    assert arm64("exec", "box", "sh", "-c", script, status=42).stdout == done.stdout
+    assert "sleep 1000" in arm64("top", "box").stdout
+    arm64("rm", "-f", "box")
 
 
 def test_what_such_a_machine_has_not(arm64: Command, vmlinux: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.plans import descendants
+from tests.support.plans import comm, descendants
 
 if TYPE_CHECKING:
     from tests.support.command import Command
@@ -51,7 +51,7 @@ def test_guest_begins_there_and_cannot_change_it(run: Run, estiba: Command, envi
     run("-d", "--name", "box", "alpine", "sleep", "1000")
     (document,) = json.loads(estiba("inspect", "box").stdout)
     pid = document["State"]["Pid"]
-    (qemu,) = [each for each in descendants(pid) if Path(f"/proc/{each}/comm").read_text().startswith("qemu")]
+    (qemu,) = [each for each in descendants(pid) if comm(each).startswith("qemu")]
     words = Path(f"/proc/{qemu}/cmdline").read_bytes().split(b"\0")
     assert b"-incoming" in words
     for each in (qemu, pid):

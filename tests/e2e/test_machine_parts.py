@@ -11,7 +11,7 @@ import pytest
 
 from estiba.config.settings import load
 from estiba.engine import kvm, machine_doctor
-from tests.support.plans import descendants
+from tests.support.plans import comm, descendants
 
 if TYPE_CHECKING:
     from tests.support.command import Command
@@ -45,7 +45,7 @@ def test_full_has_disks_and_a_console_of_a_pc(store: Command, tmp_path: Path) ->
 def test_what_qemu_is_told(store: Command) -> None:
     store("run", "-d", "--name", "box", "--isolation", "full", "alpine", "sleep", "1000")
     (document,) = json.loads(store("inspect", "box").stdout)
-    (qemu,) = [each for each in descendants(document["State"]["Pid"]) if Path(f"/proc/{each}/comm").read_text().startswith("qemu")]
+    (qemu,) = [each for each in descendants(document["State"]["Pid"]) if comm(each).startswith("qemu")]
     words = Path(f"/proc/{qemu}/cmdline").read_text().split("\0")
     root = Path(f"/proc/{qemu}/root")
     tree, cards = {path.name for path in (root / "etc").iterdir()}, Path(f"/proc/{qemu}/net/dev").read_text().count(":")
@@ -97,6 +97,9 @@ def test_auto_takes_the_strongest_that_works(
     assert isolation(estiba, "--isolation", "auto") == ("para", reason)
     assert isolation(estiba, "--isolation", "para") == ("para", f"User-Mode Linux, for {no_kvm}")
     assert isolation(estiba, "--isolation", "para", "--kernel", str(uml)) == ("para", "User-Mode Linux, as the kernel that was named")
+    several = isolation(estiba, "--isolation", "auto", "--cpus", str(min(2, len(os.sched_getaffinity(0)))))
+    assert several[0] == ("container" if len(os.sched_getaffinity(0)) > 1 else "para")
+    assert len(os.sched_getaffinity(0)) == 1 or several[1].endswith("a machine of User-Mode Linux has one processor")
     assert reason in estiba("run", "--rm", "--explain", "--isolation", "auto", "alpine", "true").stderr.splitlines()
     estiba("kernel", "import", str(vmlinux))
     assert isolation(estiba, "--isolation", "auto") == ("partial", f"auto takes partial, for {no_kvm}")

@@ -16,7 +16,7 @@ import pytest
 from tests.support.command import command_under_test
 from tests.support.containers import IMAGE
 from tests.support.kernels import EVERY_RUNG
-from tests.support.plans import descendants
+from tests.support.plans import comm, descendants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,7 +280,7 @@ def test_processors_are_the_hosts(guest: Guest, rung: tuple[str, ...], alpine_st
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        monitors = [pid for pid in descendants(process.pid) if Path(f"/proc/{pid}/comm").read_text() == "linux\n"]
+        monitors = [pid for pid in descendants(process.pid) if comm(pid) == "linux"]
         groups = [line.rsplit(":", 1)[1] for line in Path(f"/proc/{monitors[0]}/cgroup").read_text().splitlines()]
         folders = [folder for group in groups for folder in Path("/sys/fs/cgroup").glob(f"**{group}") if "estiba" in group]
         quotas = [
@@ -291,4 +291,4 @@ def test_processors_are_the_hosts(guest: Guest, rung: tuple[str, ...], alpine_st
         ]
         process.communicate(b"\n", timeout=PATIENCE_SECONDS)
     assert "20000" in quotas
-    assert "this machine lets the caller use 1" in guest("--cpus", "1.5", "--", "true", status=125).stderr
+    assert "User-Mode Linux has one processor\nhint: --isolation partial" in guest("--cpus", "1.5", "--", "true", status=125).stderr

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,12 @@ def file_of(remains: Remains) -> Path:
 def parent(pid: int) -> int:
     """Field 4 of proc_pid_stat(5)."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def has_open(pid: int, path: Path) -> bool:
+    """Whether a process has the file open (proc_pid_fd(5)); what it closes meanwhile is not seen."""
+    done = subprocess.run(["readlink", *Path(f"/proc/{pid}/fd").iterdir()], capture_output=True, text=True, check=False)
+    return str(path) in done.stdout.splitlines()
 
 
 def told(remains: Remains, container: str) -> list[str]:
@@ -75,15 +80,18 @@ def test_events_are_followed_over_a_rotation(engine: Callable[..., str], environ
     words = [*command_under_test(), "events", "--format", "{{.Action}} {{.Actor.Attributes.name}}", "-f", "event=create", "-f", "event=destroy"]
     with subprocess.Popen(words, env=environment | {"ESTIBA_ROOT": str(remains.root)}, stdout=subprocess.PIPE, text=True) as following:
         assert following.stdout is not None
-        time.sleep(0.7)  # it tells what happens from its start on
-        with file_of(remains).open("a") as file:
-            file.write("\n" * event_log.LONGEST)
-        for number in range(3):
-            engine("create", "--name", f"box{number}", IMAGE, "true")
-            engine("rm", f"box{number}")
-        lines = [following.stdout.readline().strip() for _ in range(6)]
-        following.send_signal(signal.SIGINT)
-        assert following.wait(timeout=30) == 130
+        try:
+            until(lambda: has_open(following.pid, file_of(remains)), "it to follow")
+            with file_of(remains).open("a") as file:
+                file.write("x" * event_log.LONGEST + "\n")
+            for number in range(3):
+                engine("create", "--name", f"box{number}", IMAGE, "true")
+                engine("rm", f"box{number}")
+            lines = [following.stdout.readline().strip() for _ in range(6)]
+            following.send_signal(signal.SIGINT)
+            assert following.wait(timeout=30) == 130
+        finally:
+            following.kill()
     assert lines == [f"{word} box{number}" for number in range(3) for word in ("create", "destroy")]
     assert file_of(remains).stat().st_size < event_log.LONGEST
 

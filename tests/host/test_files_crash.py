@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MAKE = "i=0; mkdir /many; while [ $i -lt 300 ]; do head -c 3000 /dev/urandom > /many/$i; i=$((i+1)); done; head -c 3000000 /dev/urandom > /big"
 
+STRIKES = len(times(6, 12))
+
 
 class Victim:
     """Starts a command of the engine and kills it after a part of the time that it needs."""
@@ -77,7 +79,7 @@ def test_cp_that_is_killed(live: Live, state: str, _round: int) -> None:
     before = set(helpers())
     for words in (("cp", "box:/", "out"), ("cp", "many", "box:/new")):
         victim = Victim(live, *words)
-        for _ in range(12):
+        for _ in range(STRIKES):
             victim.strike()
         until(lambda: set(helpers()) <= before, "the helpers' end")
     live("cp", "many/0", "box:/last")  # the lock is free
@@ -97,14 +99,14 @@ def test_commit_that_is_killed(live: Live, state: str, _round: int) -> None:
     victim = Victim(live, "commit", "box", "local/victim")
     expected = live("image", "inspect", "-f", "{{json .RootFS}}", "local/victim")
     finished = 0
-    for _ in range(12):
+    for _ in range(STRIKES):
         live("rmi", "-f", "local/victim")
         finished += victim.strike()
         if live("images", "-q", "local/victim"):
             assert live("image", "inspect", "-f", "{{json .RootFS}}", "local/victim") == expected
         else:
             live("commit", "box", "local/victim")
-    assert finished < 12
+    assert finished < STRIKES
     until(lambda: set(helpers()) <= before, "the helpers' end")
     live("rmi", "-f", "local/victim")
     settings = load(environ=live.environment)

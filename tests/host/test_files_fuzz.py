@@ -74,7 +74,7 @@ def send(live: Live) -> Callable[[bytes], int]:
 
 @pytest.mark.parametrize("_round", times(1, 30))
 def test_records_that_make_no_sense(send: Callable[[bytes], int], _round: int) -> None:
-    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+    @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
     @given(st.lists(record(), min_size=1, max_size=8))
     def carried_out(records: list[Op]) -> None:
         send(b"".join(encode_op(each) for each in records))
@@ -104,7 +104,7 @@ WHOLE = b"".join(
 def test_bytes_that_are_no_records(send: Callable[[bytes], int], _round: int) -> None:
     assert send(WHOLE) == 0
     dice = random.Random(zlib.crc32(WHOLE) + _round)
-    for _ in range(60):
+    for _ in range(30):
         data = bytearray(WHOLE[: dice.randrange(len(WHOLE) + 1)])
         for _ in range(dice.randrange(4)):
             if data:

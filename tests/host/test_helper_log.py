@@ -226,7 +226,7 @@ def test_full_disk_and_a_fast_writer(container: Container, small: Path) -> None:
     """Nobody is stopped by SIGPIPE, and the monitor goes on answering."""
     container.log(small / "log", max_size=0)
     fill(small)
-    with container.start("sh", "-c", "yes | head -c 300000000; exit 9", stdout=subprocess.DEVNULL) as process:
+    with container.start("sh", "-c", "yes | head -c 60000000; exit 9", stdout=subprocess.DEVNULL) as process:
         process.communicate(timeout=120)
     assert process.returncode == 9
 
@@ -234,7 +234,9 @@ def test_full_disk_and_a_fast_writer(container: Container, small: Path) -> None:
 def test_killed_monitor_on_a_full_disk(container: Container, small: Path) -> None:
     """What was dropped stays known, and what was not finished is taken back."""
     container.log(small / "log")
-    process = container.start("sh", "-c", "seq 30000; exit 42")
+    process = container.start("sh", "-c", "echo begin; seq 30000; exit 42")
+    assert process.stdout is not None
+    begin = read_until(process.stdout, b"begin\n")
     stop = threading.Event()
     killer = threading.Thread(target=keep_killing, args=(process, MONITOR, random.Random(3), 3, stop))
     reaper = threading.Thread(target=keep_reaping, args=(stop,))
@@ -245,5 +247,5 @@ def test_killed_monitor_on_a_full_disk(container: Container, small: Path) -> Non
     for thread in (killer, reaper):
         thread.join()
     assert process.returncode == 42
-    assert out == b"".join(b"%d\n" % i for i in range(1, 30_001))
-    assert out.startswith(plain(small / "log"))
+    assert begin + out == b"begin\n" + b"".join(b"%d\n" % i for i in range(1, 30_001))
+    assert (begin + out).startswith(plain(small / "log"))

@@ -19,7 +19,7 @@ from estiba.plan.ops import VERSION
 from tests.support.command import command_under_test
 from tests.support.containers import IMAGE
 from tests.support.machines import impostor
-from tests.support.plans import descendants
+from tests.support.plans import comm, descendants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,7 +140,7 @@ def processes(process: subprocess.Popen[bytes]) -> dict[str, list[int]]:
     """The processes of a guest, by what they are."""
     found: dict[str, list[int]] = {"client": [process.pid]}
     for pid in descendants(process.pid):
-        found.setdefault(Path(f"/proc/{pid}/comm").read_text().strip(), []).append(pid)
+        found.setdefault(comm(pid), []).append(pid)
     return found
 
 

@@ -137,7 +137,7 @@ def test_a_file_that_the_kernel_refuses_takes_the_group_away(tmp_path: Path) -> 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = SimpleNamespace(runtime_dir=str(tmp_path / "run"), id_range_start=1879048192, id_range_count=65536 * 8)
+    made = SimpleNamespace(root=str(tmp_path / "root"), runtime_dir=str(tmp_path / "run"), id_range_start=1879048192, id_range_count=65536 * 8)
     return cast("Settings", made)
 
 

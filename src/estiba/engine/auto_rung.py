@@ -37,7 +37,7 @@ def choose(store: Store, settings: Settings, options: RunOptions, architecture: 
     order: tuple[Isolation, ...] = ("para", "partial") if works else ("partial", "para")
     for rung in order:
         kernel = _kernel(store, settings, options, rung)
-        trouble = f"no kernel for {rung}" if kernel is None else _trouble(store, settings, kernel, rung)
+        trouble = f"no kernel for {rung}" if kernel is None else _lack(options, kernel) or _trouble(store, settings, kernel, rung)
         if not trouble:
             return rung, "; ".join(reasons)
         reasons.append(trouble)
@@ -53,6 +53,13 @@ def _refused(options: RunOptions) -> str:
     except (InvalidArgument, NotImplemented) as error:
         return error.message
     return ""
+
+
+def _lack(options: RunOptions, kernel: Kernel) -> str:
+    """What a machine on this kernel has not."""
+    from estiba.engine.machines import ONE_PROCESSOR
+
+    return ONE_PROCESSOR if kernel.kind == UML and (options.nano_cpus or 0) > 10**9 else ""
 
 
 def _kernel(store: Store, settings: Settings, options: RunOptions, rung: Isolation) -> Kernel | None:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 DEFAULT_MEMORY = 256 << 20
 #: Bytes in which a kernel and a small program run, where that is not 48 MiB.
 LEAST_MEMORY = {"para": 32 << 20}
+ONE_PROCESSOR = "a machine of User-Mode Linux has one processor"
 #: Processes of a machine monitor beside those that stand for the guest's.
 _MONITOR_PROCESSES = 64
 
@@ -83,6 +84,10 @@ class Machine:
         self.emulated = frozenset[str]() if self.kernel.kind == UML else _emulated(draft.settings, draft.options, native=native)
         self.lends_processor = self.kernel.kind != UML and "cpu" not in self.emulated
         processors = -(-(nano_cpus or 1) // 10**9)
+        if kernel is None and self.kernel.kind == UML and processors > 1:
+            raise InvalidArgument(
+                f"cannot use --cpus: {ONE_PROCESSOR}", hint="--isolation partial: a machine of QEMU has as many as --cpus says"
+            )
         self.monitor, self.layers = _monitor(draft.store, draft.settings, self.kernel, self.emulated, processors)
         self.memory = draft.options.memory or DEFAULT_MEMORY
         self.facts: HostFacts = guest.facts(1 if self.kernel.kind == UML else draft.facts.cpus)
