@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.command import command_under_test
 from tests.support.containers import IMAGE, Remains
+from tests.support.plans import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,15 @@ def test_what_the_user_may_not_read_stays_unread(user: User, tmp_path: Path) -> 
         refused = user.estiba("run", "--rm", "-v", f"{tmp_path}/secret:/s", IMAGE, "cat", "/s", status=None)
         assert refused.returncode != 0
         assert "root's" not in refused.stdout
+
+
+def test_what_is_removed_goes_whosever_it_was(user: User) -> None:
+    """Behind `rm`, which does not wait: files of subordinate ids are not the user's to unlink outside of his namespace."""
+    script = "mkdir -p /deep/er; touch /deep/er/file" + ("; chown -R 9:9 /deep" if user.has_subordinate_ids else "")
+    user.estiba("run", "--name", "ended", IMAGE, "sh", "-c", script)
+    user.estiba("run", "-d", "--name", "runs", IMAGE, "sh", "-c", f"{script}; sleep 1000")
+    assert user.estiba("rm", "-f", "ended", "runs").stdout.split() == ["ended", "runs"]
+    until(lambda: not os.listdir(user.folder / "root/trash"), "an empty trash, without another command")
 
 
 NESTED = """
