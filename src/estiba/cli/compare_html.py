@@ -23,7 +23,7 @@ main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .5rem; letter-spacing: -.01em }
 h2 { font-size: 1.25rem; margin: 2.75rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--line) }
 .lead { font-size: 1.1rem; color: var(--quiet); max-width: 46rem; margin: 0 0 1.5rem }
-.legend { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: .4rem 1.5rem }
+.legend { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: .4rem 1.5rem }
 ul { padding: 0; margin: 0; list-style: none }
 .legend b { font-weight: 600 } .legend small { color: var(--quiet) }
 .swatch { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin-right: .45rem; background: var(--c) }

@@ -22,7 +22,7 @@ from estiba.store.layout import Store
 
 #: Nothing that is measured may take longer; an emulated machine takes seconds.
 PATIENCE_SECONDS = 180.0
-_MEASURES = 3  # the program's own figures are means of a share of a second each
+_MEASURES = 6  # the program's own figures are means of a share of a second each; of six values an interval is sure enough (Figure)
 
 
 def compare(
@@ -53,8 +53,7 @@ def compare(
             working = [rung for rung in chosen if _prepare(rung, name, reports[rung.name], talk)]
             words = list(command) or [PATH_INSIDE, "start"]
             _take_times(working, words, repeat, reports, talk)
-            for rung in working:
-                _take_figures(rung, reports[rung.name], talk)
+            _take_figures(working, reports, talk)
         finally:
             for rung in chosen:
                 _clean(rung)
@@ -110,20 +109,30 @@ def _take_times(working: Sequence[Rung], words: Sequence[str], repeat: int, repo
         reports[rung.name].figures |= {"start": Figure(tuple(first[rung.name])), "end": Figure(tuple(end[rung.name]))}
 
 
-def _take_figures(rung: Rung, report: RungReport, talk: Progress) -> None:
-    talk.start(rung.name, "processor, system calls, disk, network")
-    taken: dict[str, list[float]] = {}
-    try:
-        for _ in range(_MEASURES):
-            for name, value in _measured(rung):
-                taken.setdefault(name, []).append(value)
-        report.figures |= {name: Figure(tuple(values)) for name, values in taken.items()}
-        talk.start(rung.name, "memory")
-        report.figures["memory"] = Figure((float(_memory(rung)),))
-        talk.done(rung.name, "measured")
-    except EstibaError as error:
-        report.notes.append(error.message)
-        talk.done(rung.name, f"measured in part: {report.notes[-1]}")
+def _take_figures(working: Sequence[Rung], reports: dict[str, RungReport], talk: Progress) -> None:
+    """What the program tells of itself, in rounds as the times are, then the memory. A rung that fails here is measured in part."""
+    taken: dict[str, dict[str, list[float]]] = {rung.name: {} for rung in working}
+    whole = {rung.name: rung for rung in working}
+    for number in range(_MEASURES):
+        talk.start("figures", f"processor, system calls, disk, network: round {number + 1} of {_MEASURES}")
+        for rung in random.sample(list(whole.values()), len(whole)):
+            try:
+                for name, value in _measured(rung):
+                    taken[rung.name].setdefault(name, []).append(value)
+            except EstibaError as error:
+                reports[rung.name].notes.append(error.message)
+                del whole[rung.name]
+    talk.done("figures", f"{_MEASURES} rounds")
+    for rung in whole.values():
+        report = reports[rung.name]
+        report.figures |= {name: Figure(tuple(values)) for name, values in taken[rung.name].items()}
+        try:
+            report.figures["memory"] = Figure((float(_memory(rung)),))
+        except EstibaError as error:
+            report.notes.append(error.message)
+    for rung in working:
+        notes = reports[rung.name].notes
+        talk.done(rung.name, f"measured in part: {notes[-1]}" if notes else "measured")
 
 
 def _measured(rung: Rung) -> list[tuple[str, float]]:
