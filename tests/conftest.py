@@ -7,6 +7,7 @@ needs, the set-up installs (tests/setup/packages).
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,10 @@ pytest_plugins = [
 ]
 
 HERE = Path(__file__).parent
+
+# A shell ignores both for what it starts behind (`make test &`), and a program that inherits that cannot trap them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # No test asserts a time, hypothesis's included; what it finds, it prints as an example to copy.
 hypothesis.settings.register_profile("estiba", deadline=None, database=None, print_blob=True)

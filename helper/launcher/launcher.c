@@ -34,14 +34,15 @@
  * Ctrl-C while Python still imports must not print a traceback: 130 is what the command line itself answers. */
 static const char BOOT[] =
     "import sys\n"
-    "sys.path.insert(0,sys.argv.pop(1))\n"
+    "site=sys.argv.pop(1)\n"
+    "sys.path.append(site)\n"
     "try:\n"
     " try:\n"
     "  import marshal,posix\n"
-    "  file=posix.open(f'{sys.path[0]}/estiba/_bin/modules.{sys.implementation.cache_tag}',posix.O_RDONLY|posix.O_CLOEXEC)\n"
+    "  file=posix.open(f'{site}/estiba/_bin/modules.{sys.implementation.cache_tag}',posix.O_RDONLY|posix.O_CLOEXEC)\n"
     "  index=marshal.loads(posix.read(file,1<<16))\n"
     "  exec(index.pop(''))\n"
-    "  install(file,index)\n"
+    "  install(file,index,site)\n"
     " except (OSError,EOFError,ValueError,TypeError):\n"
     "  pass\n"
     " from estiba.cli.main import isolated\n"

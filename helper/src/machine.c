@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -130,6 +131,19 @@ static _Noreturn void run_monitor(const struct op *op, int channel, int console,
     _exit(EXIT_CANNOT_EXECUTE);
 }
 
+/* A guest's kernel, its programs and this process take turns. Were each on a processor of its own, one would have to wake up each time. */
+static void stay_on_one_processor(void)
+{
+    cpu_set_t here;
+    int number = sched_getcpu();
+
+    CPU_ZERO(&here);
+    if (number < 0 || number >= CPU_SETSIZE)
+        return;
+    CPU_SET((unsigned)number, &here);
+    sched_setaffinity(0, sizeof here, &here);
+}
+
 static void start_monitor(const struct op *op)
 {
     int channel[2], console[2], control[2] = {-1, -1}, extra = machine.file;
@@ -146,6 +160,8 @@ static void start_monitor(const struct op *op)
         machine.control = control[0];
         extra = control[1];
     }
+    if (op->args.machine.one_processor.u)
+        stay_on_one_processor();
     machine.monitor = fork();
     if (machine.monitor < 0)
         fail(LAUNCH, "machine", errno, NULL, "its process");

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #define PROTOCOL_VERSION 1
-#define MAX_ARGUMENTS 10
+#define MAX_ARGUMENTS 11
 
 enum side {SIDE_GUEST, SIDE_HOST, SIDE_CONTAINER, SIDE_AFTER, SIDE_UNPACK, SIDE_FILES};
 
@@ -182,7 +182,7 @@ union arguments {
     struct { union value arguments, environment; } execute;
     struct { union value slot, target, flags; } volume;
     struct { union value slot, rule; } binfmt;
-    struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park; } machine;
+    struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park, one_processor; } machine;
     struct { union value plan, seconds; } machine_execute;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash, names; } discard;
@@ -290,7 +290,7 @@ static const struct schema schemas[] = {
     {58, SIDE_CONTAINER, "readonly_root", ""},
     {59, SIDE_CONTAINER, "volume", "usq"},
     {60, SIDE_CONTAINER, "binfmt", "us"},
-    {70, SIDE_CONTAINER, "machine", "llsslbuuuu"},
+    {70, SIDE_CONTAINER, "machine", "llsslbuuuuu"},
     {71, SIDE_CONTAINER, "machine_execute", "bu"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usuu"},

@@ -49,12 +49,15 @@ class Modules:
         exec(code, module.__dict__)  # noqa: S102 - as importlib does
 
 
-def install(file: int, index: dict[str, tuple[str, int, int]]) -> None:
-    """Put the finder before all others. Parameters: `file`, a descriptor of the file of modules; `index`, what its first bytes say."""
+def install(file: int, index: dict[str, tuple[str, int, int]], site: str) -> None:
+    """Put the finder before all others.
+
+    Parameters: `file`, a descriptor of the file of modules; `index`, what its first bytes say; `site`, the folder of the package.
+    """
     if file <= 2:  # a standard descriptor is missing, and cli/main.py fills its place
         posix.close(file)
         return
-    sys.meta_path.insert(0, Modules(file, index, sys.path[0]))
+    sys.meta_path.insert(0, Modules(file, index, site))
     gc.set_threshold(20_000)  # what a start makes, it needs to its end: looking for cycles in it took a millisecond
 
 

@@ -157,6 +157,14 @@ def status(pid: int) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def test_guest_of_one_processor_stays_on_one(running: subprocess.Popen[bytes]) -> None:
+    """Its kernel and its programs, which take turns, and the process that relays; not the watchers."""
+    found = processes(running)
+    (here,) = {frozenset(os.sched_getaffinity(pid)) for name in ("estiba-machine", "linux", "uml-userspace") for pid in found.get(name, ())}
+    assert len(here) == 1
+    assert os.sched_getaffinity(found["estiba-keeper"][0]) == os.sched_getaffinity(0)
+
+
 def test_monitor_may_do_next_to_nothing(running: subprocess.Popen[bytes]) -> None:
     found = processes(running)
     assert {"estiba-monitor", "estiba-keeper", "estiba-machine", "linux"} <= set(found), found

@@ -18,8 +18,10 @@ def alpine_file(version: str, machine: str) -> Path | None:
 
 
 def busybox_root(folder: Path, version: str) -> Path:
-    """A root file system around Debian's static busybox, with what tests expect of a small distribution."""
-    root = folder / f"root-{version}"
+    """A root file system around Debian's static busybox, with what tests expect of a small distribution. Made once in a folder."""
+    root, archive = folder / f"root-{version}", folder / f"busybox-{version}.tar.gz"
+    if archive.exists():
+        return archive
     for name in ("bin", "etc", "tmp", "root", "usr/bin", "var", "dev", "proc", "sys"):
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
@@ -32,7 +34,6 @@ def busybox_root(folder: Path, version: str) -> Path:
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n")
     (root / "etc/group").write_text("root:x:0:\nwheel:x:10:root\nnogroup:x:65533:\n")
     (root / "etc/alpine-release").write_text(version + "\n")
-    archive = folder / f"busybox-{version}.tar.gz"
     subprocess.run(
         ["tar", "--numeric-owner", "--owner=0", "--group=0", "--sort=name", "-C", str(root), "-czf", str(archive), "."], check=True
     )

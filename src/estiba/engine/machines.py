@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         MAX_DISKS: int
         ENVIRONMENT: tuple[str, ...]
         PERSONALITY: int
+        ONE_PROCESSOR: bool
         PATIENCE_SECONDS: int
         MEMORY_FILE: bool
         PARKS: bool
@@ -249,7 +250,7 @@ class MachineBinder(Binder):
         monitor, discard = machine.monitor, int(self._options.rm)
         plan = encode(compile_plan(self._spec, self._guest_bindings()))
         files = ("" if self._boot or self._park == "wake" else layout.INITRAMFS, layout.INIT, machine.modules)
-        how = (monitor.PATIENCE_SECONDS, discard, monitor.PERSONALITY, self._parked)
+        how = (monitor.PATIENCE_SECONDS, discard, monitor.PERSONALITY, self._parked, int(monitor.ONE_PROCESSOR))
         bindings.machine = ops.machine(self._words(volatile=self._options.rm), monitor.ENVIRONMENT, *files, plan, *how)
         spec = jail.spec(
             memory=machine.memory if monitor.MEMORY_FILE else 0,

@@ -44,6 +44,7 @@ class Qemu:
 
     ENVIRONMENT: tuple[str, ...] = (f"TMPDIR={layout.STATE}",)
     PERSONALITY = 0
+    ONE_PROCESSOR = False
     PATIENCE_SECONDS = 60
     MEMORY_FILE = False
     #: What is bound is a mount of its own below the folder that is shared. Pages that a program maps are written back.

@@ -19,6 +19,8 @@ _SKIPPED = "initcall_blacklist=raid6_init,raid6_select_algo"
 ENVIRONMENT: tuple[str, ...] = (f"TMPDIR={layout.MEMORY}",)
 #: It keeps what lies behind its heap for itself: at a random place that is up to 32 MB of the guest's memory (personality(2)).
 PERSONALITY = 0x0040000  # ADDR_NO_RANDOMIZE
+#: Its kernel and the guest's programs are processes that take turns (decision 032).
+ONE_PROCESSOR = True
 #: How long a guest may take to answer, and then to start its program.
 PATIENCE_SECONDS = 20
 #: Its guests cannot be parked.

@@ -75,8 +75,8 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     59: ("volume", "container", "usq", ("slot", "target", "flags")),
     60: ("binfmt", "container", "us", ("slot", "rule")),
     70: (
-        "machine", "container", "llsslbuuuu",
-        ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard", "personality", "park"),
+        "machine", "container", "llsslbuuuuu",
+        ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard", "personality", "park", "one_processor"),
     ),
     71: ("machine_execute", "container", "bu", ("plan", "seconds")),
     96: ("forget", "after", "us", ("slot", "name")),
@@ -515,19 +515,20 @@ def machine(
     discard: int,
     personality: int,
     park: int,
+    one_processor: int,
 ) -> Op:
     """Last of the container's operations in the place of `execute`: the helper stays as PID 1, writes the file
     `initramfs` for the guest's kernel (its /init is the program `init`, which loads `modules` in their order;
     `plan` is the guest's), runs the machine monitor `arguments` (its program by an absolute path) with one end of a
     stream socket as descriptors 3 and 4, and speaks with the guest at its other end (PROTOCOL.md, "Guests"). A
     guest that does not answer within `seconds` is a failure to launch. discard 1: nothing that the guest wrote is
-    wanted, so its end is not waited for. The monitor is executed with `personality` (personality(2)). Without
-    `initramfs` the guest gets its plan, random numbers and the time over the channel. `park` is NO_SLOT or the slot
-    of a file: with `initramfs`, QEMU writes there the state of the guest that has just booted, and is given a
-    control socket as descriptor 5 for that; without, QEMU gets the file as descriptor 5, and the guest goes on from
-    that state.
+    wanted, so its end is not waited for. The monitor is executed with `personality` (personality(2)); one_processor
+    1: it and this process stay on the processor on which it begins (sched_setaffinity(2)). Without `initramfs` the
+    guest gets its plan, random numbers and the time over the channel. `park` is NO_SLOT or the slot of a file: with
+    `initramfs`, QEMU writes there the state of the guest that has just booted, and is given a control socket as
+    descriptor 5 for that; without, QEMU gets the file as descriptor 5, and the guest goes on from that state.
     """
-    return (70, arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park)
+    return (70, arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park, one_processor)
 
 
 def machine_execute(plan: bytes, seconds: int) -> Op:
