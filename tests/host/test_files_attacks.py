@@ -84,8 +84,9 @@ def test_those_links_lead_out_for_who_follows_them(live: Live, outside: Path) ->
 
 # --- links that are exchanged while files are copied ---------------------------------------------------------------------------------
 
+# A copy that finds no `d` makes one, which would be in the way for ever.
 EXCHANGE = """mkdir -p /r/good; echo good > /r/good/file; ln -s {outside} /r/evil; mkdir /r/s
-(while :; do mv -T /r/good /r/d 2>/dev/null; mv -T /r/d /r/good; mv -T /r/evil /r/d; mv -T /r/d /r/evil; done) >/dev/null 2>&1 &"""
+(while :; do rm -rf /r/d; mv -T /r/good /r/d 2>/dev/null; mv -T /r/d /r/good; mv -T /r/evil /r/d; mv -T /r/d /r/evil; done) >/dev/null 2>&1 &"""
 
 
 @pytest.mark.parametrize("_round", times(1, 20))

@@ -178,8 +178,8 @@ _WHAT = {
 
 
 def _note(names: Iterable[str], folder: str, version: str, folders: dict[str, str], reasons: dict[str, str]) -> bool:
-    where = f"{folder}/{PARENT}"
-    writable = os.access(where if os.path.isdir(where) else folder, os.W_OK)
+    # Of the folder in it, where it is another's to give; it comes and goes with containers, so nothing is concluded from its absence.
+    writable = os.access(folder, os.W_OK) or os.access(f"{folder}/{PARENT}", os.W_OK)
     for name in names:
         if writable:
             folders[name] = folder
