@@ -11,17 +11,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# Verbs of a container, called by their own name or behind `container`; each has the name of its module.
+_BEGINNING = {verb: verb for verb in ("run", "exec", "top", "attach", "logs")}
+_FILES = {verb: verb for verb in ("cp", "diff", "commit", "export")}
+_LIFE = {
+    verb: verb
+    for verb in ("create", "start", "stop", "restart", "kill", "rm", "wait", "rename", "pause", "unpause", "update", "stats")
+}
+
 # Words after `estiba` -> module in estiba.cli that holds the COMMAND. A dictionary is a group.
 VERBS: dict[str, str | dict[str, str]] = {
-    "run": "run",
-    "exec": "exec",
-    "top": "top",
-    "attach": "attach",
-    "logs": "logs",
-    "cp": "cp",
-    "diff": "diff",
-    "commit": "commit",
-    "export": "export",
+    **_BEGINNING,
+    **_FILES,
     "pull": "pull",
     "push": "push",
     "images": "images",
@@ -40,39 +41,13 @@ VERBS: dict[str, str | dict[str, str]] = {
     "compare": "compare",
     "version": "version",
     "completion": "completion",
-    "create": "create",
-    "start": "start",
-    "stop": "stop",
-    "restart": "restart",
-    "kill": "kill",
-    "rm": "rm",
-    "wait": "wait",
-    "rename": "rename",
-    "pause": "pause",
-    "unpause": "unpause",
-    "update": "update",
-    "stats": "stats",
+    **_LIFE,
     "ps": "ps",
     "port": "port",
     "events": "events",
     "container": {
-        "run": "run",
-        "exec": "exec",
-        "top": "top",
-        "attach": "attach",
-        "logs": "logs",
-        "create": "create",
-        "start": "start",
-        "stop": "stop",
-        "restart": "restart",
-        "kill": "kill",
-        "rm": "rm",
-        "wait": "wait",
-        "rename": "rename",
-        "pause": "pause",
-        "unpause": "unpause",
-        "update": "update",
-        "stats": "stats",
+        **_BEGINNING,
+        **_LIFE,
         "port": "port",
         "remove": "rm",
         "ls": "ps",
@@ -81,10 +56,7 @@ VERBS: dict[str, str | dict[str, str]] = {
         "inspect": "inspect",
         "prune": "container_prune",
         "systemd": "container_systemd",
-        "cp": "cp",
-        "diff": "diff",
-        "commit": "commit",
-        "export": "export",
+        **_FILES,
     },
     "image": {
         "ls": "images",
