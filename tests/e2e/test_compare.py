@@ -46,7 +46,7 @@ def test_every_figure_of_a_container_is_measured(estiba: Command, image: str) ->
 
 def test_nothing_is_left_and_the_image_is_as_it_was(estiba: Command, image: str) -> None:
     before = estiba("images", "--format", "{{.Repository}} {{.ID}}").stdout
-    estiba("compare", "-q", "--on", "container", "--repeat", "1", image, "true", timeout=120)
+    estiba("compare", image, "-q", "--on", "container", "--repeat", "1", "sh", "-c", "true", timeout=120)
     assert estiba("images", "--format", "{{.Repository}} {{.ID}}").stdout == before
     assert estiba("ps", "-aq").stdout == ""
 

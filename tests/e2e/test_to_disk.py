@@ -107,7 +107,7 @@ def partitions(disk: Path) -> list[dict[str, object]]:
 def test_partitions_are_the_layers(disks: Command, tmp_path: Path, store_root: Path) -> None:
     disk, second = tmp_path / "disk.img", tmp_path / "other.raw"
     disks("image", "to-disk", "-o", str(disk), "--size", "32m", "alpine", "true")
-    disks("image", "to-disk", "-o", str(second), "--format", "raw", "--size", "32m", "alpine", "true")
+    disks("image", "to-disk", "alpine", "-o", str(second), "--format", "raw", "--size", "32m", "true")
     found = partitions(disk)
     assert [str(part["name"]).rpartition("-")[2] for part in found] == ["esp", "0", "top"]
     (layer,) = (path for path in store_root.glob("layers/*/erofs"))

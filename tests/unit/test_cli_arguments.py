@@ -13,7 +13,7 @@ from estiba.cli.arguments import Command, Flag, Invocation, many, nearest, parse
 from estiba.errors import InvalidArgument
 
 
-def command(*, interspersed: bool = True, least: int = 0, most: int | None = None) -> Command:
+def command(*, flags_end: int = 0, least: int = 0, most: int | None = None) -> Command:
     return Command(
         "test",
         "A command",
@@ -34,7 +34,7 @@ def command(*, interspersed: bool = True, least: int = 0, most: int | None = Non
         },
         least=least,
         most=most,
-        interspersed=interspersed,
+        flags_end=flags_end,
     )
 
 
@@ -75,13 +75,20 @@ def test_arguments_and_flags_mix() -> None:
 
 
 def test_first_argument_ends_the_flags_of_run() -> None:
-    found = parse(command(interspersed=False), ["-i", "image", "-t", "--", "--env"])
+    found = parse(command(flags_end=1), ["-i", "image", "-t", "--", "--env"])
     assert found.arguments == ["image", "-t", "--", "--env"]
     assert not found.switch("tty")
 
 
+def test_second_argument_ends_the_flags_of_compare() -> None:
+    found = parse(command(flags_end=2), ["-i", "image", "-t", "sh", "--env", "--"])
+    assert found.arguments == ["image", "sh", "--env", "--"]
+    assert found.switch("tty")
+    assert parse(command(flags_end=2), ["image", "--", "-t"]).arguments == ["image", "-t"]
+
+
 def test_double_dash_before_the_first_argument() -> None:
-    assert parse(command(interspersed=False), ["-i", "--", "image", "--", "-t"]).arguments == ["image", "--", "-t"]
+    assert parse(command(flags_end=1), ["-i", "--", "image", "--", "-t"]).arguments == ["image", "--", "-t"]
 
 
 def test_lone_dash_is_an_argument() -> None:
@@ -94,7 +101,7 @@ def test_help(words: list[str]) -> None:
 
 
 def test_help_after_the_image_is_the_containers() -> None:
-    assert not parse(command(interspersed=False), ["image", "--help"]).help
+    assert not parse(command(flags_end=1), ["image", "--help"]).help
 
 
 @pytest.mark.parametrize(
@@ -150,9 +157,9 @@ def test_nearest() -> None:
 
 @given(st.lists(st.text(max_size=12), max_size=8))
 def test_any_words_parse_or_are_refused(words: list[str]) -> None:
-    for interspersed in (True, False):
+    for flags_end in (0, 1, 2):
         try:
-            found = parse(command(interspersed=interspersed), words)
+            found = parse(command(flags_end=flags_end), words)
         except errors.EstibaError as error:
             assert error.message
         else:
@@ -179,7 +186,7 @@ def test_every_spelling_gives_the_same_values(values: list[str], letters: list[s
     for spell in spellings:
         words = [word for value in values for word in spell(value)]
         words += ["-" + "".join(letters)] if letters else []
-        found = parse(command(interspersed=False), [*words, "image", *rest])
+        found = parse(command(flags_end=1), [*words, "image", *rest])
         assert found.strings("env") == values
         assert found.switch("tty") == ("t" in letters)
         assert found.arguments == ["image", *rest]

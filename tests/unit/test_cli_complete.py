@@ -42,6 +42,8 @@ def words(line: str) -> list[str]:
         ("estiba run -itv ", [":file"]),
         ("estiba run alpine ", [":file"]),
         ("estiba run alpine --", [":file"]),
+        ("estiba compare alpine --rep", ["--repeat"]),
+        ("estiba compare alpine sh --rep", [":file"]),
         ("estiba run --pull ", ["always", "missing", "never"]),
         ("estiba run --pull=ne", ["--pull=never"]),
         ("estiba run --cpus", ["--cpus", "--cpuset-cpus", "--cpuset-mems"]),

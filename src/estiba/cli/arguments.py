@@ -7,8 +7,8 @@ Rules of the parser (github.com/spf13/pflag, ``FlagSet.parseArgs``):
 - ``--flag value``, ``--flag=value``, ``-f value``, ``-fvalue``, ``-f=value``; a switch takes a value only after ``=``;
 - switches cluster (``-it``), and the last of a cluster may take a value (``-ieFOO=1``);
 - ``--`` ends the flags; a lone ``-`` is an argument;
-- flags and arguments may be mixed unless the command says ``interspersed=False`` (``run``, ``exec``): there the first
-  argument ends the flags, so that the container's own flags are left alone.
+- flags and arguments may be mixed unless the command says ``flags_end``: the first argument of ``run`` and ``exec`` ends
+  the flags, so that those of the container's own command are left alone, and the second of ``compare IMAGE COMMAND``.
 
 This module is on the start path of ``run``: it imports only `estiba.errors`.
 """
@@ -126,7 +126,7 @@ class Command:
         about: paragraphs that ``--help`` and the manual add to the summary.
         examples: pairs of a command line and what it does.
         aliases: other ways to say it (``image ls`` for ``images``).
-        interspersed: whether flags may follow arguments.
+        flags_end: the number of the argument that ends the flags, 0 where they may stand anywhere.
         failure: the exit code of a failure that has none of its own (125 for ``run``, as Docker's).
         complete: what completes the arguments: ``image``, ``container``, ``file``, ``folder`` or nothing.
         hidden: left out of lists and manuals.
@@ -138,8 +138,8 @@ class Command:
         "complete",
         "examples",
         "failure",
+        "flags_end",
         "hidden",
-        "interspersed",
         "least",
         "most",
         "name",
@@ -162,7 +162,7 @@ class Command:
         about: str = "",
         examples: Sequence[tuple[str, str]] = (),
         aliases: tuple[str, ...] = (),
-        interspersed: bool = True,
+        flags_end: int = 0,
         failure: int = 1,
         complete: str = "",
         hidden: bool = False,
@@ -177,7 +177,7 @@ class Command:
         self.about = about
         self.examples = examples
         self.aliases = aliases
-        self.interspersed = interspersed
+        self.flags_end = flags_end
         self.failure = failure
         self.complete = complete
         self.hidden = hidden
@@ -251,7 +251,7 @@ class _Parser:
             word = queue.pop()
             if len(word) < 2 or word[0] != "-":
                 found.arguments.append(word)
-                if not self._command.interspersed:
+                if len(found.arguments) == self._command.flags_end:
                     break
             elif word == "--":
                 break

@@ -33,6 +33,6 @@ COMMAND = Command(
     examples=[("estiba bundle alpine alpine-bundle && runc run --bundle alpine-bundle shell", "run it with runc")],
     least=2,
     most=None,
-    interspersed=False,
+    flags_end=1,
     complete="image",
 )

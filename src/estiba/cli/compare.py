@@ -117,6 +117,6 @@ COMMAND = Command(
     ],
     least=1,
     most=None,
-    interspersed=False,
+    flags_end=2,
     complete="image",
 )

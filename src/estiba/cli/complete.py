@@ -40,8 +40,8 @@ def candidates(line: str, context: Context) -> list[Candidate]:
         if isinstance(entry, str):
             command, table = load(entry), None
         else:
-            command, table = Command("", "", command.run), entry
-    if table is None and not command.interspersed and len(words) > at:
+            command, table = Command("", "", command.run, flags_end=1), entry
+    if table is None and command.flags_end and len(words) > at:
         return [(":file", "")]  # inside the container's own command line
     if last.startswith("-"):
         return _flags(command, last, context)
@@ -63,27 +63,26 @@ def _split(line: str) -> list[str]:
 
 
 def _skip_flags(command: Command, words: Sequence[str]) -> tuple[int, Flag | None]:
-    """The place of the first argument, and the flag whose value the last word is, if it is one."""
+    """The place of the argument that ends the flags, and the flag whose value the last word is, if it is one."""
     long = {name: flag for flag in command.flags() for name in (flag.name, *flag.aliases)}
     short = {flag.short: flag for flag in command.flags() if flag.short}
-    first: int | None = None
-    at = 0
+    at = arguments = 0
     while at < len(words):
         word, flag = words[at], None
         if word.startswith("--"):
             flag = long.get(word[2:])
         elif word.startswith("-") and len(word) > 1:
             flag = short.get(word[-1])
-        elif first is None:
-            first = at
-            if not command.interspersed:
-                return first, None
+        else:
+            arguments += 1
+            if arguments == command.flags_end:
+                return at, None
         at += 1
         if flag and flag.kind != "switch":
             if at == len(words):
                 return at, flag
             at += 1
-    return len(words) if first is None else first, None
+    return at, None
 
 
 def _verbs(table: Mapping[str, str | dict[str, str]]) -> Iterator[Candidate]:

@@ -61,7 +61,7 @@ COMMAND = Command(
     aliases=("container create",),
     least=1,
     most=None,
-    interspersed=False,
+    flags_end=1,
     failure=125,
     complete="image",
 )

@@ -70,6 +70,6 @@ COMMAND = Command(
     aliases=("container exec",),
     least=2,
     most=None,
-    interspersed=False,
+    flags_end=1,
     complete="container",
 )

@@ -43,7 +43,7 @@ def global_command() -> Command:
             ]
         },
         most=None,
-        interspersed=False,
+        flags_end=1,
     )
 
 

@@ -214,7 +214,7 @@ COMMAND = Command(
     aliases=("container run",),
     least=1,
     most=None,
-    interspersed=False,
+    flags_end=1,
     failure=125,
     complete="image",
 )

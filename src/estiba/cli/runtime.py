@@ -65,7 +65,7 @@ def runtime_command(
     least: int = 1,
     most: int | None = 1,
     about: str = "",
-    interspersed: bool = True,
+    flags_end: int = 0,
     failure: int = 1,
 ) -> Command:
     """A verb of the group: its own flags, and those of all."""
@@ -80,7 +80,7 @@ def runtime_command(
         examples=examples,
         least=least,
         most=most,
-        interspersed=interspersed,
+        flags_end=flags_end,
         failure=failure,
     )
 

@@ -91,6 +91,6 @@ COMMAND = runtime_command(
     ),
     examples=[("estiba runtime exec -t web sh", "a shell in the container")],
     most=None,
-    interspersed=False,
+    flags_end=1,
     failure=255,
 )

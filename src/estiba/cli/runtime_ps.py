@@ -33,5 +33,5 @@ COMMAND = runtime_command(
     flags=(Flag("format", "'table' or 'json'", short="f", default="table", choices=("table", "json")),),
     examples=[("estiba runtime ps --format json web", "the pids alone")],
     most=None,
-    interspersed=False,
+    flags_end=1,
 )

@@ -34,6 +34,6 @@ COMMAND = Command(
     aliases=("container top",),
     least=1,
     most=None,
-    interspersed=False,
+    flags_end=1,
     complete="container",
 )
