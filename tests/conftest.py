@@ -26,6 +26,7 @@ pytest_plugins = [
     "tests.support.machines",
     "tests.support.plans",
     "tests.support.registries",
+    "tests.support.solo",
     "tests.support.stores",
     "tests.support.users",
     "tests.support.live",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -16,18 +17,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def run_forked(words: Sequence[str], environment: Mapping[str, str], folder: Path) -> str:
-    """Carries out a command that must exit with 0, in a session of its own, and returns its standard output."""
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
-        pid = os.fork()
-        if pid == 0:
-            _become(words, environment, folder, output.fileno(), error.fileno())
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        for file in (output, error):
+class Forked:
+    """A command that a fork of this process carries out, in a session of its own. `wait` must be called."""
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self.words = words
+        self._streams = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become(words, environment, folder, *(file.fileno() for file in self._streams))
+
+    def wait(self) -> subprocess.CompletedProcess[str]:
+        """Waits for its end. What it has left in the background may still hold the streams, so they are files."""
+        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        told = []
+        for file in self._streams:
             file.seek(0)
-        told = error.read().decode(errors="surrogateescape")
-        assert code == 0, f"{words}: status {code}\n{told}"
-        return output.read().decode(errors="surrogateescape")
+            told.append(file.read().decode(errors="surrogateescape"))
+            file.close()
+        return subprocess.CompletedProcess(self.words, code, *told)
 
 
 def _become(words: Sequence[str], environment: Mapping[str, str], folder: Path, output: int, error: int) -> NoReturn:
