@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+PATIENCE_SECONDS = 60
+
+
 class Forked:
     """A command that a fork of this process carries out, in a session of its own. `wait` must be called."""
 
@@ -28,7 +32,11 @@ class Forked:
             _become(words, environment, folder, *(file.fileno() for file in self._streams))
 
     def wait(self) -> subprocess.CompletedProcess[str]:
-        """Waits for its end. What it has left in the background may still hold the streams, so they are files."""
+        """Waits for its end, which must come. What it has left in the background may still hold the streams, so they are files."""
+        end = os.pidfd_open(self._pid)
+        if not select.select([end], [], [], PATIENCE_SECONDS)[0]:
+            os.kill(self._pid, signal.SIGKILL)
+        os.close(end)
         code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         told = []
         for file in self._streams:

@@ -54,9 +54,9 @@ class Solo:
     def prepare(self, commands: Sequence[tuple[str, ...]]) -> None:
         for words in commands:
             told = self(*words)
-            if words in (CREATED, RUNNING):
+            if words[0] in ("create", "run"):
                 self.seen.add(told)
-            if words == RUNNING:  # and its program says so
+            if words[0] == "run":  # and its program says so
                 ready = self.remains.root / "containers" / told / "upper/ready"
                 until(ready.exists, "the program's trap")
 
@@ -98,6 +98,8 @@ class Solo:
         wrong += [f"{folder} {path.name}" for folder in ("trash", "ingest") for path in (root / folder).iterdir()]
         wrong += self.remains.held_ranges(self.seen - running)
         wrong += groups(self.seen - running)
+        entries = [path for folder in ("attach", "frozen", "paused", "supervised") for path in self.remains.runtime.glob(f"{folder}/*")]
+        wrong += [f"entry {path}" for path in entries if path.name in self.seen - running]
         helpers = [pid for pid in descendants(os.getpid()) if comm(pid).startswith("estiba") and comm(pid) not in WATCHERS]
         return wrong + [f"process {pid} {comm(pid)}" for pid in helpers]
 
