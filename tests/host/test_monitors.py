@@ -9,7 +9,7 @@ import pytest
 from estiba.config.settings import load
 from estiba.engine import host_files, make_monitor, monitors
 from estiba.errors import FailedPrecondition
-from estiba.oci.digest import hex_of
+from estiba.oci.digest import DiffID, hex_of
 from estiba.store import images
 from estiba.store.layout import Store
 
@@ -45,9 +45,9 @@ def test_image_of_an_older_version_is_made_anew(environment: dict[str, str], tmp
     current = note.read_text()
     made: list[str] = []
 
-    def make(*_: object) -> monitors.Program:
+    def make(*_: object, **__: object) -> tuple[DiffID, str, list[str]]:
         made.append(note.read_text())
-        return first
+        return first.layer, first.path, []
 
     monkeypatch.setattr(make_monitor, "make", make)
     monitors.find(store, settings, PROGRAM)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import kernels, kvm
+from estiba.engine import kernel_choice, kernels, kvm
 from estiba.engine.kernels import UML
 from estiba.errors import InvalidArgument, NotImplemented
 from estiba.oci.digest import hex_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def choose(store: Store, settings: Settings, options: RunOptions, architecture: str) -> tuple[Isolation, str]:
     """Returns the rung for an image of `architecture`, and why none above it; an empty text where there is none.
 
-    Raises InvalidArgument, and what `kernels.choose` raises for a kernel that was named.
+    Raises InvalidArgument, and what `kernel_choice.choose` raises for a kernel that was named.
     """
     if options.emulate:
         raise InvalidArgument("cannot use --emulate: only --isolation partial has parts to choose from")
@@ -64,8 +64,8 @@ def _lack(options: RunOptions, kernel: Kernel) -> str:
 
 def _kernel(store: Store, settings: Settings, options: RunOptions, rung: Isolation) -> Kernel | None:
     if options.kernel is None:
-        return kernels.taken(store, settings, rung)
-    kernel = kernels.choose(store, settings, options.kernel, rung, others=(UML, *kernels.RUNGS["partial"]))
+        return kernel_choice.taken(store, settings, rung)
+    kernel = kernel_choice.choose(store, settings, options.kernel, rung, others=(UML, *kernels.RUNGS["partial"]))
     return kernel if kernel.kind in kernels.RUNGS[rung] else None
 
 

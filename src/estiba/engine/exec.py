@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import containers, event_log, records, stored_options
+from estiba.engine import containers, event_log, stored_options
 from estiba.engine.binder import window
+from estiba.engine.entering import PATH, Draft, check_enters, way_in
 from estiba.engine.launching import filter_of, profile_of, stored_profile
-from estiba.errors import Conflict, NotImplemented, OnFailure
-from estiba.linux import process
+from estiba.errors import NotImplemented, OnFailure
 from estiba.linux.facts import hard_limits
 from estiba.oci.platform import parse_platform
 from estiba.plan import ops
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from estiba.store.layout import Store
 
 _NULL, _PIPES, _TERMINAL = 0, 1, 2  # kinds of `streams` (helper/ops.toml)
-_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def exec_(
@@ -93,7 +92,7 @@ def prepare(
                 host.append(operation(draft.slot(os.dup(given))))
         if tell:
             folder, name = os.path.split(event_log.path_for(container))
-            slot = draft.slot(os.open(folder, _PATH))
+            slot = draft.slot(os.open(folder, PATH))
             host.append(ops.events(slot, name, *event_log.exec_lines(container, options.command)))
         console = [ops.console()] if options.tty else []
         return Launch(settings, [*draft.slots, *host, *_streams(options), *root, *console, *process], draft.descriptors)
@@ -109,81 +108,7 @@ def _process_ops(container: Container, own: dict[str, Any], options: RunOptions,
     return list(process_ops(spec, filter_of(stored, profile, own, parse_platform(container.platform).architecture, machine)))
 
 
-def check_runs(container: Container, verb: str) -> None:
-    """Raises Conflict, `cannot <verb> container ...`, unless the container runs."""
-    if container.status == "restarting":
-        raise Conflict(f"cannot {verb} container {container.name}: it is restarting", hint="wait until it runs")
-    if container.status not in ("running", "paused"):
-        raise _not_running(container, verb)
-
-
-def check_enters(container: Container, verb: str) -> None:
-    """Raises Conflict, `cannot <verb> container ...`, unless a process can begin in it now."""
-    check_runs(container, verb)
-    if container.status == "paused":
-        name = container.name
-        raise Conflict(f"cannot {verb} container {name}: it is paused", hint=f"let it go on first: estiba unpause {name}")
-
-
-def _not_running(container: Container, verb: str = "exec in") -> Conflict:
-    name = container.name
-    return Conflict(f"cannot {verb} container {name}: it is not running", hint=f"start it first: estiba start {name}")
-
-
-class Draft:
-    """What the helper needs of the host: `descriptors`, and the operations `slots` that bind them."""
-
-    def __init__(self) -> None:
-        self.descriptors: list[int] = []
-        self.slots: list[Op] = []
-
-    def slot(self, descriptor: int, path: str = "") -> int:
-        """Binds the next slot and returns its number."""
-        self.descriptors.append(descriptor)
-        self.slots.append(ops.slot(len(self.slots), descriptor, path))
-        return len(self.slots) - 1
-
-    def close(self) -> None:
-        """Closes the descriptors, which nobody else owns yet."""
-        for descriptor in self.descriptors:
-            os.close(descriptor)
-
-
-def way_in(draft: Draft, settings: Settings, container: Container, namespaces: int) -> tuple[records.Record, list[Op]]:
-    """Namespaces (CLONE_NEW*) and control groups. Raises Conflict when the container ends at this moment."""
-    # Held by the helper: the container's mounts live on while a process is on its way into them (containers.mounted).
-    draft.slot(containers.mounted(container, shared=True).acquire().descriptor)
-    program = _entrance(container)
-    if program is None:
-        raise _not_running(container)
-    host = [ops.join(draft.slot(program), namespaces)]
-    record = records.read(settings, container.id)
-    if record is None:
-        raise _not_running(container)
-    for path in record.cgroups:
-        try:
-            host.append(ops.cgroup(draft.slot(os.open(path, _PATH))))
-        except FileNotFoundError:
-            raise _not_running(container) from None
-    return record, host
-
-
-def _entrance(container: Container) -> int | None:
-    """A descriptor of a process whose namespaces can be joined. An ordinary user may not look at the first process of a machine's jail,
-    which has never executed a program (ptrace(2), "Ptrace access mode checking"), but at its child, the monitor, in the same namespaces.
-    """
-    program = container.pidfd()
-    if program is None or not container.kernel or os.geteuid() == 0:
-        return program
-    try:
-        return process.child(container.pid)
-    finally:
-        os.close(program)
-
-
-def _with_tools(
-    store: Store, settings: Settings, container: Container, options: RunOptions, progress: ProgressMaker | None
-) -> Launch:
+def _with_tools(store: Store, settings: Settings, container: Container, options: RunOptions, progress: ProgressMaker | None) -> Launch:
     from estiba.engine.exec_tools import Tools
 
     check_enters(container, "exec in")  # before an image is pulled

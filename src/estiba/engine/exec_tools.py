@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from estiba.config.settings import Settings
 from estiba.engine import launching, records
 from estiba.engine.binder import FILES
-from estiba.engine.exec import Draft
+from estiba.engine.entering import Draft
 from estiba.engine.missing_image import ProgressMaker
 from estiba.engine.records import Record
 from estiba.engine.resolve import Stack, resolve

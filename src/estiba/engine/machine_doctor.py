@@ -6,7 +6,7 @@ import os
 import time
 
 from estiba.config.settings import Settings
-from estiba.engine import auto_rung, kernels
+from estiba.engine import auto_rung, kernel_choice, kernels
 from estiba.engine.kernel_auto import PROGRAMS
 from estiba.engine.kernel_trial import try_kernel, try_stored
 from estiba.errors import EstibaError
@@ -23,7 +23,7 @@ def machine(settings: Settings, rung: str) -> Finding:
     name, monitor, remedy = f"machine: {rung}", _MONITORS[rung], kernels.REMEDIES[rung]
     store = Store.open(settings)
     try:
-        kernel = kernels.taken(store, settings, rung)
+        kernel = kernel_choice.taken(store, settings, rung)
     except EstibaError as error:
         return Finding(name, False, error.message, error.hint or "")
     path = _installed(rung)
@@ -33,7 +33,7 @@ def machine(settings: Settings, rung: str) -> Finding:
     trouble = try_stored(store, settings, kernel, rung) if kernel else try_kernel(settings, path or "", rung)
     if trouble:
         return Finding(name, False, trouble, f"another kernel for {monitor}: {remedy}")
-    what = kernels.why_para(settings, kernel.kind if kernel else kernels.UML, named=False) if rung == "para" else monitor
+    what = kernel_choice.why_para(settings, kernel.kind if kernel else kernels.UML, named=False) if rung == "para" else monitor
     return Finding(name, True, f"a container ran ({(time.monotonic() - begin) * 1000:.0f} ms with its store) on {what}")
 
 

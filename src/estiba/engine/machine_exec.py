@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from estiba.config.settings import Settings
 from estiba.engine import stored_options
 from estiba.engine.binder import window
+from estiba.engine.child import collect
 from estiba.engine.containers import Container
-from estiba.engine.exec import Draft, way_in
-from estiba.engine.exec_child import collect
+from estiba.engine.entering import Draft, way_in
 from estiba.engine.files.jail import FileJail
 from estiba.engine.launching import filter_of, profile_of, stored_profile
 from estiba.errors import Conflict, FailedPrecondition, OnFailure

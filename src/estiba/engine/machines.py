@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import guest_disks, kernels, kvm, machine_disk, monitors, parked
+from estiba.engine import guest_disks, kernel_choice, kernels, kvm, machine_disk, monitors, parked
 from estiba.engine.binder import FILES, Binder, window
 from estiba.engine.kernels import UML
 from estiba.errors import FailedPrecondition, InvalidArgument, NotImplemented
@@ -77,7 +77,7 @@ class Machine:
         host = host_platform().architecture
         self.kernel = kernel or _kernel(draft, architecture if architecture in PROGRAMS and architecture != host else None)
         if kernel is None and draft.options.isolation == "para" and not draft.reason:
-            draft.reason = kernels.why_para(draft.settings, self.kernel.kind, named=bool(draft.options.kernel))
+            draft.reason = kernel_choice.why_para(draft.settings, self.kernel.kind, named=bool(draft.options.kernel))
         self.cpu = CPUS.get(self.kernel.architecture, os.uname().machine)
         self.helper = guest_helper_path(draft.settings, self.kernel.architecture, host)
         self.modules = [*self.kernel.modules, *self.kernel.drivers] if self.kernel.kind != UML else self.kernel.modules
@@ -110,7 +110,7 @@ class Machine:
 
 
 def _kernel(draft: Launching, foreign: str | None) -> Kernel:
-    """The kernel of a new container, which `kernels.taken` chooses where none is named."""
+    """The kernel of a new container, which `kernel_choice.taken` chooses where none is named."""
     store, settings, options = draft.store, draft.settings, draft.options
     if foreign is not None and options.isolation != "partial":
         raise NotImplemented(
@@ -118,12 +118,12 @@ def _kernel(draft: Launching, foreign: str | None) -> Kernel:
             hint="--isolation partial",
         )
     if foreign is not None:
-        return kernels.choose(store, settings, options.kernel, "partial", architecture=foreign)
+        return kernel_choice.choose(store, settings, options.kernel, "partial", architecture=foreign)
     para = options.isolation == "para"
-    if para and options.kernel is None and (found := kernels.taken(store, settings, "para")) is not None:
+    if para and options.kernel is None and (found := kernel_choice.taken(store, settings, "para")) is not None:
         return found
     by_kvm = para and kvm.usable(settings)[0]
-    return kernels.choose(store, settings, options.kernel, options.isolation, others=kernels.RUNGS["partial"] if by_kvm else ())
+    return kernel_choice.choose(store, settings, options.kernel, options.isolation, others=kernels.RUNGS["partial"] if by_kvm else ())
 
 
 def _emulated(settings: Settings, options: RunOptions, *, native: bool) -> frozenset[str]:

@@ -10,6 +10,7 @@ import os
 
 from estiba.oci.digest import DiffID
 from estiba.store.layer_ids import highest_id
+from estiba.store.publish import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ def find(store: Store, settings: Settings, name: str) -> Program:
         return found
     from estiba.engine.make_monitor import make
 
-    return make(store, settings, name, note)
+    layer, path, states = make(store, settings, name, modules=MODULES, firmware=FIRMWARE, state=_state)
+    lines = [PARTS, layer, path, *states]
+    os.makedirs(os.path.dirname(note), exist_ok=True)
+    write_file(store, note, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
+    return Program(layer, path)
 
 
 def _noted(store: Store, note: str) -> Program | None:
@@ -51,12 +56,12 @@ def _noted(store: Store, note: str) -> Program | None:
             parts, layer, path, *files = file.read().splitlines()
     except FileNotFoundError:
         return None
-    if parts != PARTS or any(line != state(line.split(" ", 1)[1]) for line in files) or highest_id(store, DiffID(layer)) is None:
+    if parts != PARTS or any(line != _state(line.split(" ", 1)[1]) for line in files) or highest_id(store, DiffID(layer)) is None:
         return None
     return Program(DiffID(layer), path)
 
 
-def state(path: str) -> str:
+def _state(path: str) -> str:
     """What tells a file from the one that was there before: a line of the note."""
     try:
         status = os.stat(path)

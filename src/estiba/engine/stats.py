@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from estiba.config.settings import Settings
 from estiba.engine import containers, records
 from estiba.engine.containers import Container
-from estiba.engine.exec import check_enters
+from estiba.engine.entering import check_enters
 from estiba.engine.words import binary_size, human_size
 from estiba.errors import Conflict, FailedPrecondition, LaunchFailed, NotFound
 from estiba.linux.cgroup_usage import Usage, network, usage

@@ -13,7 +13,7 @@ import errno
 import os
 
 from estiba.config.settings import Settings
-from estiba.engine import container_files, guest_disks, kernels, tools
+from estiba.engine import container_files, guest_disks, kernel_choice, kernels, tools
 from estiba.engine.binder import FILES
 from estiba.engine.boot_disk import Part, make_boot_disk, pieces
 from estiba.engine.kernels import Kernel
@@ -96,7 +96,7 @@ def _kernel(store: Store, settings: Settings, name: str | None) -> Kernel:
         if not found:
             raise NotFound("cannot make a disk: the store holds no kernel that a firmware boots (bzimage)", hint=hint)
         return kernels.of_image(max(found, key=lambda image: image.config.created or ""), kernels.REPOSITORY)
-    kernel = kernels.choose(store, settings, name, "full")
+    kernel = kernel_choice.choose(store, settings, name, "full")
     if kernel.kind != _BOOTS:
         raise InvalidArgument(f"cannot make a disk with kernel {name}: no firmware boots a {kernel.kind}", hint=hint)
     return kernel

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from estiba.config.settings import Settings
 from estiba.engine import containers, event_log, records
 from estiba.engine.containers import Container
-from estiba.engine.exec import check_enters, check_runs
+from estiba.engine.entering import check_enters, check_runs
 from estiba.errors import InvalidArgument
 from estiba.linux import cgroup, processes
 from estiba.machine import layout

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import estiba
 from estiba.config.settings import Settings
-from estiba.engine import kernels, monitors
+from estiba.engine import kernel_choice, kernels, monitors
 from estiba.engine.compare.report import CONTAINER, ENGINES, MACHINES
 from estiba.engine.guest_disks import layer_image
 from estiba.engine.save import save
@@ -120,7 +120,7 @@ class Estiba(Rung):
         return [package, self._tree(monitors.find(self.store, self.settings, PROGRAMS[self._kernel().architecture]).layer)]
 
     def _kernel(self) -> kernels.Kernel:
-        return kernels.choose(self.store, self.settings, None, self.name)
+        return kernel_choice.choose(self.store, self.settings, None, self.name)
 
     def _tree(self, diff_id: DiffID) -> str:
         return f"{self.store.layers}/{hex_of(diff_id)}/fs"
