@@ -31,7 +31,12 @@
 #include "machine_programs.h"
 #include "terminal.h"
 
-enum { CHANNEL = 3, TAIL = 2048 };
+enum {
+    CHANNEL = 3,
+    TAIL = 2048,
+    PIECES = 65536 / TAIL, /* that a pipe holds (pipe(7)) */
+    FRAMES = 64,           /* that are heard before anybody else is, so that a guest cannot talk without end */
+};
 
 static struct machine {
     struct container *container;
@@ -40,6 +45,7 @@ static struct machine {
     int signals, console;
     pid_t monitor;       /* 0 when it ended */
     bool ready, synced;
+    bool talks;          /* more frames may be here, of which poll(2) says nothing */
     uint64_t pending;    /* signals (a bit each) that came before the program started */
     uint64_t deadline;   /* CLOCK_MONOTONIC, while the guest has yet to answer */
     uint64_t patience;   /* nanoseconds */
@@ -61,7 +67,7 @@ static bool plan_goes_by_channel(void)
     return machine.op->args.machine.park.u != NO_SLOT || !has_initramfs();
 }
 
-static void read_console(void)
+static bool read_console(void)
 {
     char data[TAIL];
     ssize_t n = read(machine.console, data, sizeof data);
@@ -69,11 +75,12 @@ static void read_console(void)
     if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         close_fd(&machine.console);
     if (n <= 0)
-        return;
+        return false;
     size_t kept = machine.tail_size + (size_t)n > TAIL ? TAIL - (size_t)n : machine.tail_size;
     memmove(machine.tail, machine.tail + machine.tail_size - kept, kept);
     memcpy(machine.tail + kept, data, (size_t)n);
     machine.tail_size = kept + (size_t)n;
+    return true;
 }
 
 /* The line that says why a kernel stopped, or its last one, without the time before it. */
@@ -82,8 +89,8 @@ static const char *last_words(void)
     static char line[TAIL + 1];
     char *found = NULL;
 
-    while (machine.console >= 0 && machine.monitor == 0)
-        read_console();
+    for (unsigned i = 0; machine.monitor == 0 && i < PIECES && read_console(); i++) /* others may hold its console, and write on */
+        ;
     memcpy(line, machine.tail, machine.tail_size);
     line[machine.tail_size] = '\0';
     for (char *next = strtok(line, "\r\n"); next != NULL; next = strtok(NULL, "\r\n")) {
@@ -278,7 +285,7 @@ static void hear(const struct frame *frame, const char *data)
         greet(&frame->message);
     else if (frame->message.type == MESSAGE_SYNCED)
         machine.synced = true;
-    else if (frame->message.type == MESSAGE_READ && frame->message.offset <= machine.link.sent)
+    else if (frame->message.type == MESSAGE_READ && frame->message.offset <= machine.link.sent && frame->message.offset >= machine.link.credit)
         machine.link.credit = frame->message.offset;
     else if (frame->message.type == MESSAGE_FAILED && frame->session == 0 && launching)
         fail_as(data, frame->size);
@@ -292,11 +299,12 @@ static void hear_guest(void)
 {
     struct frame frame;
     char *data;
-    int found;
+    int found = 1;
 
-    while ((found = link_take(&machine.link, &frame, &data)) > 0)
+    for (unsigned i = 0; i < FRAMES && (found = link_take(&machine.link, &frame, &data)) > 0; i++)
         hear(&frame, data);
-    if (found == 0)
+    machine.talks = found > 0;
+    if (found >= 0)
         return;
     bool nonsense = errno == EPROTO;
     reap();
@@ -335,7 +343,8 @@ static void turn(void)
 
     session_watch(&machine.session, &machine.link, fds + SESSION);
     programs_watch(&machine.link, fds + PROGRAMS);
-    if (poll(fds, ARRAY_SIZE(fds), time_left()) < 0)
+    int wait = time_left();
+    if (poll(fds, ARRAY_SIZE(fds), machine.talks ? 0 : wait) < 0)
         return;
     if (fds[2].revents != 0)
         read_console();
@@ -346,7 +355,7 @@ static void turn(void)
     }
     if (fds[1].revents != 0)
         take_signals();
-    if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
+    if (machine.talks || fds[0].revents & (POLLIN | POLLHUP | POLLERR))
         hear_guest();
     if (machine.ready && plan_goes_by_channel())
         session_send_plan(&machine.session, &machine.link, plan.b.data, plan.b.size, &machine.plan_sent);

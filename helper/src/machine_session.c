@@ -63,7 +63,7 @@ bool session_hear(struct session *self, const struct frame *frame, const char *d
     case MESSAGE_OUTPUT:
         return (message->stream == 1 || message->stream == 2) && take_output(self, message, data, frame->size);
     case MESSAGE_ACCEPTED:
-        if (message->offset > self->sent)
+        if (message->offset > self->sent || message->offset < self->accepted) /* what was taken cannot be given back */
             return false;
         self->accepted = message->offset;
         return true;
