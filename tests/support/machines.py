@@ -14,7 +14,7 @@ from estiba.engine import records
 from estiba.engine.create import create
 from estiba.engine.resolve import resolve
 from estiba.engine.run import prepare
-from estiba.plan.ops import NAMES
+from estiba.plan.ops import NAMES, VERSION
 from estiba.runtime.options import MountRequest, RunOptions
 from estiba.store.layout import Store
 from tests.support.containers import IMAGE
@@ -80,12 +80,36 @@ def guest_root(alpine_store: Path, environment: dict[str, str], uml: Path) -> Gu
     return run
 
 
-# A program that a user could take for User-Mode Linux.
+# A program that a user could take for User-Mode Linux, and that speaks the guest's side of the channel (helper/src/link.h).
 IMPOSTOR = r"""
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+enum { STARTED = 1, OUTPUT = 2, EXITED = 4, ACCEPTED = 5, INPUT = 16, INPUT_END = 17, READY = 64, PLAN = 66, SYNCED = 67 };
+struct frame { uint32_t size, session; uint8_t type, stream; uint16_t zero; uint32_t number; uint64_t offset; };
 static const char marks[] __attribute__((used)) = "uml_dir= Linux version 1.2.3 (x)";
+static void say(int type, unsigned session, int stream, unsigned number, uint64_t offset, const void *data, unsigned size)
+{
+    struct frame frame = {size, session, type, stream, 0, number, offset};
+    if (write(3, &frame, sizeof frame) != sizeof frame || write(3, data, size) != size)
+        exit(1);
+}
+static void take(void *data, size_t size)
+{
+    for (size_t n, done = 0; done < size; done += n)
+        if ((ssize_t)(n = read(3, (char *)data + done, size - done)) <= 0)
+            exit(1);
+}
+static char heard[32768];
+static struct frame hear(void)
+{
+    struct frame frame;
+    take(&frame, sizeof frame);
+    take(heard, frame.size);
+    return frame;
+}
 int main(void)
 {
     puts("[    0.000000] booting");
@@ -99,6 +123,6 @@ int main(void)
 def impostor(folder: Path, body: str) -> Path:
     """A program that is taken for a kernel, and does `body`."""
     source, program = folder / "impostor.c", folder / "impostor"
-    source.write_text(IMPOSTOR % body)
+    source.write_text(IMPOSTOR % body.replace("VERSION", str(VERSION)))
     subprocess.run(["gcc", "-static", "-o", str(program), str(source)], check=True)
     return program

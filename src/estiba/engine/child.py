@@ -15,6 +15,24 @@ from estiba.runtime.launch import Launch, Process
 _PIECE = 65536
 
 
+def kill_program(helper: int, status: int) -> None:
+    """Kills the program of the `helper` (a pidfd) whose `status` (a descriptor) tells of it, as soon as it does."""
+    poll = select.poll()
+    poll.register(helper, select.POLLIN)
+    while not poll.poll(1):
+        words = os.pread(status, 256, 0).split()
+        if words[:1] == [b"running"] and len(words) > 2:
+            program = process.pidfd(int(words[1]), words[2].decode("ascii"))
+            if program is not None:
+                try:
+                    signals.pidfd_send_signal(program, signals.SIGKILL)
+                except ProcessLookupError:
+                    pass  # it has just ended
+                finally:
+                    os.close(program)
+            return
+
+
 class Running:
     """A program that runs in a container, with a helper as this process's child that waits for it."""
 
@@ -50,20 +68,7 @@ class Running:
 
         To kill the helper alone would leave the program in the container: its pid and start time are in the helper's status.
         """
-        poll = select.poll()
-        poll.register(self._end, select.POLLIN)
-        while not poll.poll(1):
-            words = os.pread(self._status, 256, 0).split()
-            if words[:1] == [b"running"] and len(words) > 2:
-                program = process.pidfd(int(words[1]), words[2].decode("ascii"))
-                if program is not None:
-                    try:
-                        signals.pidfd_send_signal(program, signals.SIGKILL)
-                    except ProcessLookupError:
-                        pass  # it has just ended
-                    finally:
-                        os.close(program)
-                return
+        kill_program(self._end, self._status)
 
     def close(self) -> None:
         """Closes the descriptors. A program that still runs goes on, and this process must wait for its helper itself."""

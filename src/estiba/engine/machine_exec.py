@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from estiba.config.settings import Settings
 from estiba.engine import stored_options
 from estiba.engine.binder import window
-from estiba.engine.child import collect
+from estiba.engine.child import collect, kill_program
 from estiba.engine.containers import Container
 from estiba.engine.entering import Draft, way_in
 from estiba.engine.files.jail import FileJail
@@ -70,12 +70,14 @@ class GuestFiles(FileJail):
         program = tree.program()
         plan = [ops.guest_files(int(write)), *tree.ops, ops.container_root(program, 1), *map(ops.container_mount, targets)]
         self._report = os.memfd_create("estiba-report", os.MFD_CLOEXEC)
-        operations, descriptors = _errand(settings, container, plan, report=self._report)
-        try:
-            super().__init__(settings, "run", operations, descriptors, what=what)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        self._state = os.memfd_create("estiba-status", os.MFD_CLOEXEC)
+        with OnFailure(os.close, self._report), OnFailure(os.close, self._state):
+            operations, descriptors = _errand(settings, container, plan, report=self._report, status=self._state)
+            try:
+                super().__init__(settings, "run", operations, descriptors, what=what)
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
 
     def last_words(self, said: bytes = b"") -> bytes:
         """What the helpers here and in the guest say."""
@@ -83,9 +85,20 @@ class GuestFiles(FileJail):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
+            if kind is not None and self.status is None:
+                self._end()
             super().__exit__(kind, error, trace)
         finally:
+            os.close(self._state)
             os.close(self._report)
+
+    def _end(self) -> None:
+        """Nobody listens any more, and a guest may go on for all that."""
+        helper = os.pidfd_open(self._pid)
+        try:
+            kill_program(helper, self._state)
+        finally:
+            os.close(helper)
 
 
 def read_files(settings: Settings, container: Container, patterns: Sequence[str]) -> dict[str, bytes]:

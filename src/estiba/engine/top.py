@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from estiba.config.settings import Settings
 from estiba.engine import containers, event_log, records
 from estiba.engine.containers import Container
 from estiba.engine.entering import check_enters, check_runs
-from estiba.errors import InvalidArgument
+from estiba.errors import DataLoss, InvalidArgument
 from estiba.linux import cgroup, processes
 from estiba.machine import layout
 from estiba.store.layout import Store
@@ -17,6 +18,7 @@ from estiba.store.layout import Store
 _FULL = {"user": "UID", "pid": "", "ppid": "", "c": "", "stime": "", "tty": "", "time": "", "args": "CMD"}
 _BSD = {"user": "", "pid": "", "pcpu": "", "pmem": "", "vsz": "", "rss": "", "tty": "", "s": "STAT", "start": "", "time": "", "args": ""}
 _SELECTIONS = frozenset("eAaxwh")  # which processes ps(1) shows: always all of the container's
+_GROUP = re.compile(r"/proc/([0-9]{1,10})/cgroup", re.ASCII)
 _FILES = ("cgroup", "stat", "cmdline", "status")  # of a guest's /proc
 _HINT = "such as -ef, aux, or -o pid,user,rss,args"
 
@@ -24,24 +26,32 @@ _HINT = "such as -ef, aux, or -o pid,user,rss,args"
 def top(store: Store, settings: Settings, name: str, options: Sequence[str] = ()) -> list[list[str]]:
     """Returns a heading and a row for each process. `options` are those of ps(1) that say what is shown: -f, -o, u.
 
-    Raises NotFound, Conflict for a container that does not run, or that is paused and has a kernel of its own, InvalidArgument.
+    Raises NotFound, Conflict for a container that does not run, or that is paused and has a kernel of its own, InvalidArgument, DataLoss.
     """
     container = containers.find(store, name)
     columns = _columns(options)
     check_runs(container, "show the processes of")
-    rows = _guests(settings, container) if container.kernel else processes.read(_pids(settings, container), processes.Kernel())
+    own = container.kernel
+    rows = _guests(settings, container, columns) if own else _rows(_pids(settings, container), processes.Kernel(), columns)
     event_log.container(container, "top")
-    return [list(columns.values()), *([processes.COLUMNS[column][1](process) for column in columns] for process in rows)]
+    return [list(columns.values()), *rows]
 
 
-def _guests(settings: Settings, container: Container) -> list[processes.Process]:
+def _rows(pids: Sequence[int], kernel: processes.Kernel, columns: Iterable[str]) -> list[list[str]]:
+    return [[processes.COLUMNS[column][1](process) for column in columns] for process in processes.read(pids, kernel)]
+
+
+def _guests(settings: Settings, container: Container, columns: Iterable[str]) -> list[list[str]]:
     from estiba.engine.machine_exec import read_files
 
     check_enters(container, "show the processes of")
     files = read_files(settings, container, ["/proc/uptime", "/proc/meminfo", *(f"/proc/[0-9]*/{name}" for name in _FILES)])
     group = f":/{layout.GUEST_GROUP}".encode()
-    pids = [int(path.split("/")[2]) for path, content in files.items() if path.endswith("/cgroup") and group in content]
-    return processes.read(sorted(pids), processes.OtherKernel(files))
+    groups = {int(found[1]): content for path, content in files.items() if (found := _GROUP.fullmatch(path))}
+    try:
+        return _rows(sorted(pid for pid, content in groups.items() if group in content), processes.OtherKernel(files), columns)
+    except (ArithmeticError, LookupError, OSError, ValueError):  # whatever makes no sense as a number, or is not there
+        raise DataLoss(f"cannot show the processes of container {container.name}: its kernel answers what makes no sense") from None
 
 
 def _pids(settings: Settings, container: Container) -> list[int]:

@@ -9,6 +9,7 @@ _CPU, _PIDS = f"{layout.GUEST_GROUP_PATH}/cpu.stat", f"{layout.GUEST_GROUP_PATH}
 #: The guest's files that tell.
 GUEST_FILES = (_CPU, _PIDS, "/proc/meminfo", "/proc/diskstats")
 _SECTOR = 512
+_DIGITS = 20  # of the largest number of 64 bits
 _LOOP = "loop"  # a part of a disk that is counted
 
 
@@ -20,7 +21,7 @@ def guest_usage(files: dict[str, bytes]) -> Usage:
     memory = _pairs(files.get("/proc/meminfo", b""))
     if {"MemTotal:", "MemAvailable:"} <= set(memory):
         found.limit = memory["MemTotal:"] * 1024
-        found.memory = found.limit - memory["MemAvailable:"] * 1024
+        found.memory = max(0, found.limit - memory["MemAvailable:"] * 1024)
     disks = [words for line in files.get("/proc/diskstats", b"").splitlines() if len(words := line.decode("ascii", "replace").split()) > 9]
     sectors = [(_number(words[5]) or 0, _number(words[9]) or 0) for words in disks if not words[2].startswith(_LOOP)]
     found.read, found.written = (sum(each[column] for each in sectors) * _SECTOR for column in (0, 1))
@@ -33,7 +34,7 @@ def _pairs(text: bytes) -> dict[str, int]:
 
 
 def _number(word: str | bytes) -> int | None:
-    return int(word) if word.isdigit() else None
+    return int(word) if word.isdigit() and len(word) <= _DIGITS else None
 
 
 def _thousandfold(number: int | None) -> int | None:

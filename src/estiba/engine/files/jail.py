@@ -1,4 +1,7 @@
-"""Asks `estiba-init files` about a container's files, and sends it changes. Errors of a path are `JailError`."""
+"""Asks `estiba-init files` about a container's files, and sends it changes. Errors of a path are `JailError`.
+
+Where the container has a kernel of its own that kernel answers, which is a stranger: what it says is read as far as it can be true.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from estiba.config.settings import Settings
-from estiba.errors import Conflict, EstibaError, FailedPrecondition, PermissionDenied, ResourceExhausted
+from estiba.errors import Conflict, DataLoss, EstibaError, FailedPrecondition, PermissionDenied, ResourceExhausted
 from estiba.plan import ops
 from estiba.plan.encode import encode_op
 from estiba.store.layers.jail import Helper
@@ -28,8 +31,15 @@ BELOW, LINK, ALL = 0, 1, 2
 _STATUS = Struct("<IIIIQQQqIIII")
 _PART = Struct("<QQ")
 _PIECE = 1 << 18
-_FAILED = re.compile(rb"^failed ([a-z-]+) (\d+) (\S*)$", re.MULTILINE | re.ASCII)
-_LAUNCH = re.compile(rb"^launch (\S+) (\d+) ([^\t\n]*)(?:\t([^\n]*))?$", re.MULTILINE | re.ASCII)
+_FAILED = re.compile(rb"^failed ([a-z-]+) (\d{1,4}) (\S*)$", re.MULTILINE | re.ASCII)
+_LAUNCH = re.compile(rb"^launch (\S+) (\d{1,4}) ([^\t\n]*)(?:\t([^\n]*))?$", re.MULTILINE | re.ASCII)
+
+#: What there is at most: NAME_MAX, PATH_MAX, XATTR_NAME_MAX, XATTR_SIZE_MAX, XATTR_LIST_MAX (linux/limits.h), MAX_ERRNO (linux/err.h), and
+#: parts of a file (helper/src/files_ask.c).
+_NAME, _PATH, _XATTR_NAME, _XATTR, _XATTR_LIST, _ERRNO, _PARTS = 255, 4096, 255, 1 << 16, 1 << 16, 4095, 1024
+_SIZE, _SECOND = (1 << 63) - 1, 10**9
+#: Bytes of all extended attributes of an entry, as much as the reader of layers takes.
+_ATTRIBUTES = 1 << 20
 
 
 class JailError(OSError):
@@ -129,12 +139,12 @@ class FileJail(Helper):
         self.ask(ops.files_list(tree, path))
         self._check(path)
         listing = Listing(self._status(), self._xattrs(), [])
+        self._demand(listing.status.is_folder)
         while length := self._number():
-            listing.entries.append((self._exactly(length), self._status()))
+            listing.entries.append((self._entry_name(length), self._status()))
             if len(listing.entries) > self.max_entries:
                 raise too_many(self.what, self.max_entries)
-        if number := self._number():
-            raise JailError(number, os.strerror(number), path)
+        self._check(path)
         listing.entries.sort(key=lambda entry: entry[0])
         return listing
 
@@ -146,7 +156,8 @@ class FileJail(Helper):
     def read_answer(self, path: bytes) -> Content:
         self._check(path)
         status, xattrs = self._status(), self._xattrs()
-        return Content(status, xattrs, [_PART.unpack(self._exactly(_PART.size)) for _ in range(self._number())])
+        self._demand(status.is_file)
+        return Content(status, xattrs, [*self._content(status.size)])
 
     def take(self, size: int) -> Iterator[bytes]:
         """The next `size` bytes of the file that is being read."""
@@ -160,7 +171,20 @@ class FileJail(Helper):
         if self._number():
             self.changed.append(path)
 
+    def finish(self) -> None:
+        """Ends the input, waits for the helper; raises what it reports."""
+        self.flush()
+        self._close_input()
+        self._demand(not self.receive(1))  # everything was asked for
+        if self.wait() != 0:
+            raise self.failure()
+
     # --- bytes ---------------------------------------------------------------------------------------------------------------
+
+    def _demand(self, possible: bool) -> None:
+        """Raises DataLoss for an answer that no helper of ours gives."""
+        if not possible:
+            raise DataLoss(f"cannot {self.what}: its kernel answers what makes no sense")
 
     def _exactly(self, size: int) -> bytes:
         data = self.receive(size)
@@ -168,23 +192,60 @@ class FileJail(Helper):
             raise self.failure()
         return data
 
+    def _text(self, size: int, most: int) -> bytes:
+        self._demand(size <= most)
+        text = self._exactly(size)
+        self._demand(b"\0" not in text)
+        return text
+
+    def _entry_name(self, size: int) -> bytes:
+        """Of one entry of a folder, so that it leads to nothing else where it is made."""
+        name = self._text(size, _NAME)
+        self._demand(name not in (b".", b"..") and b"/" not in name)
+        return name
+
     def _number(self) -> int:
         return int.from_bytes(self._exactly(4), "little")
 
     def _check(self, path: bytes) -> None:
         if number := self._number():
+            self._demand(number <= _ERRNO)
             raise JailError(number, os.strerror(number), path)
 
     def _status(self) -> Status:
         fields = _STATUS.unpack(self._exactly(_STATUS.size))
-        return Status(fields, self._exactly(fields[11]))
+        status = Status(fields, self._text(fields[11], _PATH))
+        self._demand(status.size <= _SIZE and status.nanoseconds < _SECOND)
+        return status
 
     def _xattrs(self) -> dict[bytes, bytes]:
-        found = {}
+        found: dict[bytes, bytes] = {}
+        names = total = 0
         while length := self._number():
-            name = self._exactly(length)
-            found[name] = self._exactly(self._number())
+            name, size = self._text(length, _XATTR_NAME), self._number()
+            names += length + 1
+            self._demand(size <= _XATTR and names <= _XATTR_LIST)
+            total += size
+            if total > _ATTRIBUTES:
+                raise ResourceExhausted(f"cannot {self.what}: a file has more than {_ATTRIBUTES >> 20} MiB of extended attributes")
+            found[name] = self._exactly(size)
         return found
+
+    def _content(self, size: int) -> Iterator[tuple[int, int]]:
+        """Parts, which are in order and in the file."""
+        count, end = self._number(), 0
+        self._demand(count <= _PARTS)
+        for _ in range(count):
+            offset, length = _PART.unpack(self._exactly(_PART.size))
+            self._demand(end <= offset <= size and length <= size - offset)
+            end = offset + length
+            yield offset, length
+
+    def last_words(self, said: bytes = b"") -> bytes:
+        """What the helper says until it ends: on standard error, for its output is answers, in which the container may say anything."""
+        while self.receive(_PIECE):
+            pass
+        return said + self.errors()
 
     def failure(self, said: bytes = b"") -> EstibaError:
         """The error that the helper reports, when it has ended or is about to."""

@@ -116,7 +116,11 @@ class Helper:
 
     def last_words(self, said: bytes = b"") -> bytes:
         """What the helper says until it ends, on standard output and error."""
-        return said + self._answers.read() + _drain(self._errors)
+        return said + self._answers.read() + self.errors()
+
+    def errors(self) -> bytes:
+        """What the helper says on standard error until it ends."""
+        return _drain(self._errors)
 
     def wait(self) -> int:
         """The helper's exit status (128 + signal when it was killed)."""
