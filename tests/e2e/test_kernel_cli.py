@@ -55,6 +55,13 @@ def test_kernel_from_import_to_removal(estiba: Command, image: str, uml: Path) -
     assert estiba(*PARA, image, "uname", "-r").stdout.strip() == row["Release"]
     assert estiba(*PARA, "--kernel", row["Name"], image, "uname", "-r").stdout.strip() == row["Release"]
     assert row["Name"] in estiba("image", "tree").stdout
+    estiba("create", *PARA[1:], "--name", "box", image, "true")
+    lines = estiba("image", "tree").stdout.splitlines()
+    stack = lines[next(at for at, line in enumerate(lines) if line.startswith("container box  ")) + 1 :]
+    assert f"  kernel uml {row['Release']}  shared with {row['Name']}" in stack[-1], "the kernel is the lowest layer"
+    assert stack[-1].startswith("└= ")
+    assert json.loads(estiba("image", "tree", "--format", "json", "box").stdout)["containers"][0]["layers"][0]["kernel"].startswith("uml ")
+    estiba("rm", "box")
     (document,) = json.loads(estiba("kernel", "inspect", row["Name"]).stdout)
     assert document["Config"]["Labels"]["kernel.kind"] == "uml"
     assert "Untagged" in estiba("kernel", "rm", row["Name"]).stdout

@@ -1,4 +1,4 @@
-"""``estiba image tree``: which layers images stand on, and who shares them."""
+"""``estiba image tree``: which layers images and containers stand on, and who shares them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ def _run(context: Context, found: Invocation) -> int:
 
 COMMAND = Command(
     "image tree",
-    "Show the layers that images stand on, and which images share them",
+    "Show the layers that images and containers stand on, and which images share them",
     _run,
-    usage="[IMAGE...]",
+    usage="[IMAGE|CONTAINER...]",
     sections={"Options": [Flag("format", "How to write it", value="form", choices=("json",))]},
-    examples=[("estiba image tree", "all images"), ("estiba image tree app", "one image and who shares its layers")],
+    about="""Without a name: all images, and the containers that run on a kernel of their own, which is the lowest layer of their stack.""",
+    examples=[
+        ("estiba image tree", "all images, and containers on other kernels"),
+        ("estiba image tree app", "one image, or container, and who shares its layers"),
+    ],
     most=None,
     complete="image",
 )
