@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
+import signal
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.host.test_limits import identity, value
 from tests.support.containers import CPUSET, IMAGE
+from tests.support.watchers import is_locked
 
 if TYPE_CHECKING:
+    from tests.support.containers import Remains
     from tests.support.live import Live
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="limits are root's, or of a delegated group")
@@ -54,6 +60,94 @@ def test_all_or_nothing(live: Live) -> None:
     assert "cpuset.cpus" in text
     assert value(container, "cpu.shares", "cpu.weight") == shares
     assert config(live) == before
+    live("rm", "-f", "box")
+
+
+ASKED = {"memory": "96m", "memory-swap": "200m", "pids-limit": "70", "cpu-shares": "512", "restart": "always"}
+BEFORE = {"memory": "64m", "memory-swap": "128m", "pids-limit": "80", "cpu-shares": "1024", "restart": "no"}
+
+
+def flags(limits: dict[str, str]) -> list[str]:
+    return [f"--{name}={value}" for name, value in limits.items()]
+
+
+def limits_told(live: Live) -> dict[str, str]:
+    """As `inspect` tells them."""
+    found = config(live)
+    return {
+        "memory": f"{found['Memory'] >> 20}m", "memory-swap": f"{found['MemorySwap'] >> 20}m", "pids-limit": str(found["PidsLimit"]),
+        "cpu-shares": str(found["CpuShares"]), "restart": found["RestartPolicy"]["Name"],
+    }  # fmt: skip
+
+
+def limits_held(live: Live, container: str) -> list[str]:
+    """As the kernel has them, and whether somebody looks after the container."""
+    names = [("memory.limit_in_bytes", "memory.max"), ("memory.memsw.limit_in_bytes", "memory.swap.max"), ("pids.max",), ("cpu.shares", "cpu.weight")]
+    entry = Path("/run/estiba/supervised", container)
+    return [*(value(container, *files) for files in names), str(entry.exists() and is_locked(entry))]
+
+
+@pytest.mark.parametrize("call", ["write", "rename", "symlink", "unlink", "mkdir"])
+@pytest.mark.parametrize("way", ["there", "back"])
+def test_killed_at_each_step(live: Live, call: str, way: str) -> None:
+    """Before each system call that changes something: then the next command finishes it, or nothing has happened."""
+    asked, before = (ASKED, BEFORE) if way == "there" else (BEFORE, ASKED)
+    live("run", "-d", "--name", "box", *flags(BEFORE), IMAGE, "sleep", "1000")  # the higher RLIMIT_NPROC, which not everybody may raise
+    live("update", *flags(before), "box")
+    container = identity(live)
+    held_before = limits_held(live, container)
+    live("update", *flags(asked), "box")
+    held_asked = limits_held(live, container)
+    cut = 0
+    for number in itertools.count(1):
+        live("update", *flags(before), "box")
+        strace = ["strace", "-qq", "-o", "/dev/null", f"--inject={call}:signal=KILL:when={number}"]
+        done = subprocess.run([*strace, *live.command, "update", *flags(asked), "box"], env=live.environment, capture_output=True, check=False)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done
+        cut += 1
+        if number % 2:
+            live("ps")
+        told = limits_told(live)
+        live("ps")  # brings a supervisor back, too
+        assert (told, limits_held(live, container)) in [(before, held_before), (asked, held_asked)], f"at {call} {number}"
+        assert not list(Path("/run/estiba/updating").glob("*"))
+    assert cut, "the command was killed at least once"
+    live("rm", "-f", "box")
+
+
+def test_what_was_killed_is_taken_back_where_the_kernel_refuses_it(live: Live) -> None:
+    """The next command has nobody to tell of it."""
+    live("run", "-d", "--name", "box", "-m", "64m", "--cpu-shares", "512", IMAGE, "sleep", "1000")
+    container, before = identity(live), config(live)
+    shares = value(container, "cpu.shares", "cpu.weight")
+    words = ["update", "--cpu-shares", "256", "--cpuset-cpus", "4000", "box"]
+    strace = ["strace", "-qq", "-o", "/dev/null", "--inject=unlink:signal=KILL:when=1"]
+    done = subprocess.run([*strace, *live.command, *words], env=live.environment, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done
+    step = Path(live.environment["ESTIBA_ROOT"], "containers", container, "update.json")
+    assert step.exists()
+    live("rename", "box", "new")  # takes the lock by itself
+    assert not step.exists()
+    assert value(container, "cpu.shares", "cpu.weight") == shares
+    assert config(live, "new") == before
+    live("ps")
+    live("rm", "-f", "new")
+
+
+def test_what_was_killed_is_finished_after_a_boot(live: Live, remains: Remains) -> None:
+    live("run", "-d", "--name", "box", *flags(BEFORE), IMAGE, "sleep", "1000")
+    container = identity(live)
+    strace = ["strace", "-qq", "-o", "/dev/null", "--inject=rename:signal=KILL:when=3"]
+    words = [*strace, *live.command, "update", *flags(ASKED), "box"]
+    assert subprocess.run(words, env=live.environment, capture_output=True, check=False).returncode == -signal.SIGKILL
+    live("kill", "box")
+    status = os.stat(remains.root / "containers")
+    for path in (remains.runtime / "updating" / container, remains.runtime / "stores" / f"{status.st_dev}-{status.st_ino}"):
+        path.unlink(missing_ok=True)
+    live("ps")
+    assert limits_told(live) == ASKED
     live("rm", "-f", "box")
 
 

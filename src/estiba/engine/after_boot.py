@@ -1,6 +1,6 @@
 """What the first command after a boot takes back: the records of what was going on (engine/records.py) went with the machine.
 
-A container whose making was cut off, one of --rm that ran when the power went, and names that lead nowhere.
+A container whose making was cut off, one of --rm that ran when the power went, and names that lead nowhere; an `update` is finished.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from estiba.engine import containers, event_log, names, records
+from estiba.engine import containers, event_log, names, records, updating
 from estiba.engine.status import is_held
 from estiba.errors import DataLoss
 from estiba.store.layers import empty_trash
@@ -25,6 +25,8 @@ def after_boot(store: Store, settings: Settings, seen: str) -> None:
     for container_id in os.listdir(store.containers):
         if len(container_id) == 64 and _is_left(store, settings, container_id):
             _take_away(store, container_id)
+        elif os.path.exists(f"{store.containers}/{container_id}/update.json"):
+            updating.finish_alone(store, f"{store.containers}/{container_id}")
     for name in os.listdir(store.names):
         path = f"{store.names}/{name}"
         holder = os.readlink(path) if os.path.islink(path) else ""

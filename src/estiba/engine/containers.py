@@ -184,7 +184,11 @@ def unmounted(container: Container) -> None:
 
 
 def again(store: Store, container: Container) -> Container:
-    """The container as it is now. Raises NotFound when it was removed meanwhile."""
+    """The container as it is now, by whoever has its lock. Raises NotFound when it was removed meanwhile."""
+    if os.path.exists(f"{container.folder}/update.json"):
+        from estiba.engine import updating
+
+        updating.finish(store, container.folder)
     found = read(store, container.id)
     if found is None:
         raise NotFound(f"cannot find container {container.name!r}: it has just been removed")

@@ -27,6 +27,11 @@ def inspect_container(store: Store, settings: Settings, name: str, *, size: bool
     Raises NotFound, Conflict (an ambiguous id), DataLoss.
     """
     container = containers.find(store, name)
+    if os.path.exists(f"{container.folder}/update.json"):
+        from estiba.engine import updating
+
+        updating.finish_alone(store, container.folder)
+        container = containers.find(store, container.id)
     state = containers.read_json(f"{container.folder}/state.json")
     spec = container.spec()
     asked = state.get("asked", {})

@@ -56,11 +56,29 @@ def ensure(settings: Settings, container_id: str, folder: str, offset: int = 0) 
     try:
         if not try_flock(descriptor):
             return
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, os.fsencode(folder) + b"\n")
+        _write_folder(descriptor, folder)
         _spawn(settings, container_id, descriptor, offset)
     finally:
         os.close(descriptor)
+
+
+def note(settings: Settings, container_id: str, folder: str) -> None:
+    """Makes the entry of a container whose policy is about to change: should its command be killed, the next one looks who is wanted."""
+    descriptor = _open(path(settings.runtime_dir, container_id))
+    try:
+        if try_flock(descriptor):
+            _write_folder(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def _write_folder(descriptor: int, folder: str) -> None:
+    """Leaves nothing but the first line, which is never away: who is killed here leaves an entry from which another is started."""
+    line = os.fsencode(folder) + b"\n"
+    if os.pread(descriptor, len(line), 0) != line:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, line)
+    os.ftruncate(descriptor, len(line))
 
 
 def _open(entry: str) -> int:

@@ -28,6 +28,10 @@ def sweep(store: Store, settings: Settings, *, thoroughly: bool = False) -> None
         from estiba.engine.after_boot import after_boot
 
         after_boot(store, settings, seen)
+    if os.path.exists(f"{store.runtime}/updating"):
+        from estiba.engine import updating
+
+        updating.finish_all(store)
     supervision.revive(store, settings)
     if records.sweep(settings, None if thoroughly else records.SWEPT_PER_START) or _is_abandoned(store.trash):
         from estiba.store.layers import empty_trash

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from typing import Any
 
 from estiba.config.settings import Settings
-from estiba.engine import containers, event_log, records, supervision
+from estiba.engine import containers, event_log, health, records, supervision, updating
 from estiba.engine.containers import Container
-from estiba.errors import Conflict, FailedPrecondition
+from estiba.errors import Conflict, FailedPrecondition, OnFailure
 from estiba.linux import cgroup, facts, idmap
 from estiba.linux.cgroup import Group
-from estiba.linux.cgroup_change import change
 from estiba.linux.facts import HostFacts
-from estiba.oci.strict_json import dumps
 from estiba.runtime import limits
 from estiba.runtime.options import RunOptions
 from estiba.runtime.parse_limits import UNLIMITED
 from estiba.store.layout import Store
-from estiba.store.publish import Ingest, sync_folder
 
 #: What limits the jail of a machine; the others are its guest's, which was given them at its start.
 _OF_JAIL = ("cpu", "blockIO")
@@ -64,13 +60,23 @@ class _Update:
         if self.container.pid:
             self._refuse_machine(sections)
             self._refuse_missing(groups)
-            if "pids" in sections:
-                self._raise_processes(groups, after["pids"]["limit"])
-        self.spec["linux"]["resources"] = after
-        self.spec["process"]["rlimits"] = _processes(self.spec, before.get("pids"), after.get("pids"))
-        self._store(self._state(asked), groups if self.container.pid else [])
+        else:
+            groups = []
+        rlimits = _processes(self.spec, before.get("pids"), after.get("pids"))
+        raised = self._raised(after["pids"]["limit"]) if groups and rlimits != self.spec["process"]["rlimits"] else None
+        spec = {
+            **self.spec,
+            "linux": {**self.spec["linux"], "resources": after},
+            "process": {**self.spec["process"], "rlimits": rlimits},
+        }
+        for group in groups:
+            cgroup.enable(group)
         if self.policy:
-            self._supervise()
+            self._make_undecided()
+        files = {"config.json": spec, "state.json": self._state(asked)}
+        with OnFailure(self._supervise):
+            updating.carry_out(self.store, self.container, groups, raised, files)
+        self._supervise()
 
     def _facts(self) -> HostFacts:
         if self.container.kernel:
@@ -98,21 +104,13 @@ class _Update:
                     hint="one that is started with -d has a group for every limit",
                 )
 
-    def _raise_processes(self, groups: list[Group], limit: int) -> None:
-        """RLIMIT_NPROC of what runs is as high as the limit of the group was."""
-        most = resource.RLIM_INFINITY if limit == UNLIMITED else limit
-        for pid in {pid for group in groups for pid in cgroup.members(group.path)}:
-            try:
-                hard = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
-                if hard != resource.RLIM_INFINITY and (limit == UNLIMITED or hard < limit):
-                    resource.prlimit(pid, resource.RLIMIT_NPROC, (most, most))
-            except ProcessLookupError:
-                continue
-            except PermissionError as error:
-                raise FailedPrecondition(
-                    f"cannot update container {self.container.name}: to raise RLIMIT_NPROC of its processes takes CAP_SYS_RESOURCE",
-                    hint="stop it first: its next start is not limited by what it had",
-                ) from error
+    def _raised(self, limit: int) -> tuple[int, int] | None:
+        """RLIMIT_NPROC of what runs, and a higher one that goes with `limit`: it is as high as the limit of the group was."""
+        try:
+            hard = resource.prlimit(self.container.pid, resource.RLIMIT_NPROC)[1]
+        except ProcessLookupError:
+            return None  # it has just ended
+        return (hard, limit) if limit == UNLIMITED or UNLIMITED != hard < limit else None
 
     def _asked(self) -> dict[str, object]:
         """What `inspect` shows of --cpus, --cpu-quota and --cpu-period. They say the same, so the container has one or the others."""
@@ -136,21 +134,16 @@ class _Update:
             state["restart"] = {"policy": self.options.restart, "maximum": self.options.restart_maximum}
         return state
 
-    def _store(self, state: dict[str, object], groups: list[Group]) -> None:
-        """Changes the groups and both files. The files are on the disk before: a kill has two renames to come between, no more."""
-        folder = self.container.folder
-        with Ingest(self.store, f"{folder}/config.json", 0o600) as config, Ingest(self.store, f"{folder}/state.json", 0o600) as description:
-            for file, document in ((config, self.spec), (description, state)):
-                file.write(dumps(document))
-                os.fsync(file.descriptor)
-            change(groups)
-            if not os.path.exists(file.what):
-                return  # of --rm, and it has just ended
-            for file in (config, description):
-                file.publish(file.what, durable=False)
-        sync_folder(folder)
+    def _make_undecided(self) -> None:
+        """Leaves an entry by which the next command, should this one be killed, sees whether the container is to have a supervisor."""
+        if self.options.restart == "no" and not health.is_on(self.container.check):
+            supervision.dismiss(self.container, keep=True)
+        elif self.container.pid:
+            supervision.note(self.settings, self.container.id, self.container.folder)
 
     def _supervise(self) -> None:
+        if not self.policy:
+            return
         container = containers.again(self.store, self.container)
         if supervision.is_wanted(container) and container.pid:
             supervision.ensure(self.settings, container.id, container.folder)

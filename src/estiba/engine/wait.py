@@ -24,7 +24,7 @@ def wait(store: Store, name: str) -> int:
     container = containers.find(store, name)
     while container.status == "restarting":
         time.sleep(_PAUSE)
-        container = containers.again(store, container)
+        container = containers.find(store, container.id)
     if not container.pid:
         return container.exit_code or 0
     code = _end_of(container)

@@ -1,52 +1,52 @@
-"""Other limits for groups in which processes run already: all of them, or none (cgroups(7))."""
+"""Other limits for a group in which processes run already, and those that it had before (cgroups(7))."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from estiba.errors import FailedPrecondition
 from estiba.linux import cgroup
-from estiba.linux.cgroup import Group
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from estiba.linux.cgroup_files import Write
 
 
-def change(groups: Iterable[Group]) -> None:
-    """Writes the limits of `groups`, which are there. When the kernel refuses one, those written before become what they were.
+def before(path: str, writes: Sequence[Write]) -> list[Write]:
+    """What the files of the group `path` hold that `writes` would change."""
+    files = dict.fromkeys(file for write in writes for file in write[::2] if os.path.exists(f"{path}/{file}"))
+    return [(file, _read(f"{path}/{file}")) for file in files]
 
-    Raises FailedPrecondition naming the file.
-    """
-    undo: list[tuple[str, str]] = []
-    try:
-        for group in groups:
-            cgroup.enable(group)
-            for write in _in_order(group):
-                undo += [(path, _read(path)) for file in write[::2] if os.path.exists(path := f"{group.path}/{file}")]
-                cgroup.apply(group.path, write)
-    except FailedPrecondition:
-        for path, value in reversed(undo):
+
+def change(path: str, writes: Sequence[Write]) -> None:
+    """Writes limits into the group `path`. Raises FailedPrecondition naming the file that the kernel refused; others may be written."""
+    for write in _in_order(path, writes):
+        cgroup.apply(path, write)
+
+
+def put_back(path: str, writes: Sequence[Write]) -> None:
+    """Writes what `before` returned. A group that is gone, and what the kernel refuses by now, is passed over."""
+    for file, text in _in_order(path, writes):
+        for line in text.split("\n"):  # one at a time, as the kernel takes them
             try:
-                cgroup.write_file(path, value)
+                cgroup.write_file(f"{path}/{file}", f"{line}\n")
             except OSError:
-                continue  # the error to tell is the first
-        raise
+                continue
 
 
-def _in_order(group: Group) -> Iterator[Write]:
+def _in_order(path: str, writes: Sequence[Write]) -> Iterator[Write]:
     """Version 1 wants memory to be at most memory and swap together at each moment (cgroup-v1/memory.rst, 2.4)."""
-    writes = {write[0]: write for write in group.writes}
-    swap = writes.get("memory.memsw.limit_in_bytes")
-    path = f"{group.path}/memory.memsw.limit_in_bytes"
-    if swap and "memory.limit_in_bytes" in writes and os.path.exists(path):
-        now = _read(path)
-        if now.isdigit() and int(writes["memory.limit_in_bytes"][1]) > int(now):
+    named = {write[0]: write for write in writes}
+    swap = named.get("memory.memsw.limit_in_bytes")
+    file = f"{path}/memory.memsw.limit_in_bytes"
+    if swap and "memory.limit_in_bytes" in named and os.path.exists(file):
+        now = _read(file)
+        if now.isdigit() and int(named["memory.limit_in_bytes"][1]) > int(now):
             yield swap
-            yield from (write for write in group.writes if write is not swap)
+            yield from (write for write in writes if write is not swap)
             return
-    yield from group.writes
+    yield from writes
 
 
 def _read(path: str) -> str:
