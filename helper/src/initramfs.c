@@ -36,7 +36,7 @@ static void put_member(int fd, const char *path, mode_t mode, const void *data, 
 static void put_file(int fd, const char *name, mode_t mode, const char *path)
 {
     struct stat status;
-    autoclose program = open(path, O_RDONLY | O_CLOEXEC);
+    autoclose program = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a kernel's image may hold a FIFO */
 
     if (program < 0 || fstat(program, &status) != 0)
         fail(LAUNCH, "machine", errno, NULL, "%s, for the guest's initramfs", path);

@@ -173,5 +173,5 @@ def test_image_of_another_machine(disks: Command) -> None:
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boot_disk, "_EFI_LOADER", "/nosuch")
     with pytest.raises(FailedPrecondition) as caught:
-        boot_disk.make_boot_disk(str(tmp_path / "disk"), str(tmp_path), "/etc/passwd", b"", "")
+        boot_disk.make_boot_disk(str(tmp_path / "disk"), str(tmp_path), b"", b"", "")
     assert caught.value.hint == "install the package systemd-boot-efi"

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import struct
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from estiba.engine import debian_package
 from estiba.engine.debian_package import is_package, kernel
 from estiba.engine.kernel_modules import in_order, module_name, needs_of
 from estiba.errors import DataLoss, EstibaError, InvalidArgument, NotImplemented
@@ -73,6 +75,7 @@ def test_compressed(compress: Callable[[bytes], bytes]) -> None:
         (elf(0x60000000, content=b"uml_dir=", size=1 << 40), DataLoss, "outside the file"),
         (UML[:32] + b"\xff" * 100, DataLoss, "outside the file"),
         (UML[:100], DataLoss, "outside the file"),
+        (BZIMAGE[:0x206], DataLoss, "cut short"),
         (b"\x04\x22\x4d\x18" + bytes(20), NotImplemented, "LZ4"),
     ],
 )
@@ -81,7 +84,21 @@ def test_what_is_no_kernel(data: bytes, error: type[EstibaError], words: str) ->
         kernel_file.inspect(data, "a file")
 
 
-@given(st.binary(max_size=2000), st.sampled_from([b"", UML[:64], BZIMAGE[:0x210], b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"BZh9"]))
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, bz2.compress, zstandard.ZstdCompressor().compress])
+def test_no_more_is_decompressed_than_a_kernel_can_have(compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = compress(bytes(64 << 20))
+    monkeypatch.setattr(kernel_file, "LIMIT", 1 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidArgument, match="it is larger than 1 MiB"):
+            kernel_file.inspect(bomb, "a file")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(kernel_file.decompressed(compress(bytes(1 << 20)), "a file")) == 1 << 20, "the twin"
+
+
+@given(st.binary(max_size=2000), st.sampled_from([b"", UML[:64], BZIMAGE[:0x206], BZIMAGE[:0x210], b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"BZh9"]))
 def test_any_bytes_give_a_kernel_or_an_error(data: bytes, start: bytes) -> None:
     try:
         kernel_file.inspect(start + data, "a file")
@@ -150,7 +167,21 @@ def test_packages_that_will_not_do() -> None:
         kernel(package((b"data.tar.xz", lzma.compress(FILES)[:-30])), "a package")
 
 
+def test_packages_larger_than_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [member(b"./boot/vmlinuz-6", BZIMAGE + bytes(1 << 20))] + [member(b"./usr/share/doc/%d" % each, bytes(1 << 20)) for each in range(3)]
+    data = package((b"data.tar.xz", lzma.compress(b"".join(files) + END)))
+    assert kernel(data, "a package").kind == "bzimage"
+    monkeypatch.setattr(debian_package, "_LIMIT", 3 << 20)
+    with pytest.raises(InvalidArgument, match="its files are larger than"):
+        kernel(data, "a package")
+    monkeypatch.undo()
+    monkeypatch.setattr(kernel_file, "LIMIT", 1 << 20)
+    with pytest.raises(InvalidArgument, match="its file ./boot/vmlinuz-6 is larger than 1 MiB"):
+        kernel(data, "a package")
+
+
 def test_modules_that_need_each_other_are_named_once() -> None:
     assert in_order(["a", "b"], {"a": ["b"], "b": ["a"]}.__getitem__) == ["b", "a"]
+    assert in_order(["0"], lambda name: [str(int(name) + 1)])[-1] == "0", "without end"
     assert needs_of(module(b"x", b"alias=y", b"depends=a,b-c", b"softdep=pre: d e")) == ["a", "b_c", "d", "e"]
     assert [module_name(path) for path in ("a/b-c.ko", "b.ko.zst", "modules.dep", "x.koala")] == ["b_c", "b", "", ""]

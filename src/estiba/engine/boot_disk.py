@@ -45,11 +45,11 @@ class Part:
 
 
 def make_boot_disk(
-    path: str, folder: str, kernel: str, initramfs: bytes, options: str, parts: Sequence[Part] = (), *, uefi: bool = True
+    path: str, folder: str, kernel: bytes, initramfs: bytes, options: str, parts: Sequence[Part] = (), *, uefi: bool = True
 ) -> None:
     """Makes the disk at `path`, a raw file that is there and empty; `folder` is for what is needed on the way.
 
-    Parameters: `kernel`, the path of a bzImage; `options`, its command line; `uefi`, whether it has the loader of UEFI too. Raises
+    Parameters: `kernel`, a bzImage; `options`, its command line; `uefi`, whether it has the loader of UEFI too. Raises
     FailedPrecondition where a package is missing, ResourceExhausted.
     """
     esp = f"{folder}/esp"
@@ -77,16 +77,15 @@ def _tool(program: str, package: str, *arguments: str, stdin: str = "", folder: 
     tools.run("make a disk that boots", program, package, *arguments, stdin=stdin, folder=folder, environment=environment)
 
 
-def _make_esp(esp: str, folder: str, kernel: str, initramfs: bytes, options: str, *, uefi: bool) -> None:
+def _make_esp(esp: str, folder: str, kernel: bytes, initramfs: bytes, options: str, *, uefi: bool) -> None:
     files = {
+        "vmlinuz": kernel,
         "initrd": initramfs,
         "syslinux.cfg": _SYSLINUX.format(options=options).encode(),
         "loader/loader.conf": b"timeout 0\ndefault estiba.conf\n",
         "loader/entries/estiba.conf": _ENTRY.format(options=options).encode(),
     }
-    copies = {"vmlinuz": kernel}
-    if uefi:
-        copies["EFI/BOOT/BOOTX64.EFI"] = _first((_EFI_LOADER,), "systemd-boot-efi")
+    copies = {"EFI/BOOT/BOOTX64.EFI": _first((_EFI_LOADER,), "systemd-boot-efi")} if uefi else {}
     for number, (name, content) in enumerate(files.items()):
         copies[name] = f"{folder}/file{number}"
         with open(copies[name], "wb") as file:

@@ -19,6 +19,8 @@ from estiba.store.layers.tar import FILE, TarReader
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
 _PIECE = 1 << 20
+#: Bytes of all files of a package; those of Debian's largest kernels are a tenth of it.
+_LIMIT = 8 << 30
 _PROGRAMS = ("./usr/bin/linux.uml", "./usr/bin/linux")
 _IMAGES = ("./boot/vmlinuz-", "./boot/vmlinux-")
 
@@ -61,14 +63,25 @@ def _modules(files: Iterable[tuple[str, bytes]], order: list[str], what: str) ->
 def _files(name: str, archive: bytes, what: str) -> Iterator[tuple[str, bytes]]:
     """The kernel and all modules. An archive holds hundreds of megabytes of them: they are read again rather than kept."""
     try:
-        stream = _opened(name, archive)
-        reader = TarReader(lambda: stream.read(_PIECE), what=what)
+        pieces = _pieces(_opened(name, archive), what)
+        reader = TarReader(lambda: next(pieces, b""), what=what)
         for entry in reader:
             path = entry.name.decode("utf-8", "replace")
             if entry.kind == FILE and (path in _PROGRAMS or path.startswith(_IMAGES) or module_name(path)):
+                if entry.size > kernel_file.LIMIT:
+                    raise InvalidArgument(f"cannot use {what}: its file {path} is larger than {kernel_file.LIMIT >> 20} MiB")
                 yield path, bytes(reader.content())
     except (lzma.LZMAError, zstandard.ZstdError, OSError, EOFError) as error:
         raise DataLoss(f"cannot use {what}: its compression is damaged: {error}") from None
+
+
+def _pieces(stream: BinaryIO, what: str) -> Iterator[bytes]:
+    left = _LIMIT
+    while piece := stream.read(_PIECE):
+        left -= len(piece)
+        if left < 0:
+            raise InvalidArgument(f"cannot use {what}: its files are larger than {_LIMIT >> 30} GiB")
+        yield piece
 
 
 def _opened(name: str, archive: bytes) -> BinaryIO:

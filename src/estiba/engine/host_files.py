@@ -83,7 +83,17 @@ class HostFiles:
         return path
 
     def add_needs(self, data: bytes, what: str) -> None:
-        """Adds what an ELF program that is not a file here needs; `what` names it in errors. Raises as `add_program`."""
+        """Adds what an ELF program of a stranger needs, which names libraries and not files of this machine; `what` names it in errors.
+
+        Raises InvalidArgument where it names other files, and as `add_program`.
+        """
+        elf = parse_elf(data, what)
+        folders = _default_directories(elf)
+        others = [*(name for name in elf.needed if "/" in name), *(place for place in (*elf.rpath, *elf.runpath) if place not in folders)]
+        if elf.interpreter and os.path.dirname(elf.interpreter) not in folders:
+            others.append(elf.interpreter)
+        if others:
+            raise InvalidArgument(f"cannot take {what}: it needs {others[0]!r}, which is not among this machine's libraries")
         self._add_needs(data, what, os.path.dirname(os.path.abspath(what)), 0)
 
     def finish(self) -> None:

@@ -22,6 +22,8 @@ HARDWARE = (
 FOLDER = "/usr/lib/uml/modules"
 
 Module = tuple[str, bytes]
+#: How far one module can need another, which needs another: in Linux they are a handful.
+_DEEPEST = 100
 
 _NEEDS = re.compile(rb"\0(?:depends=|softdep=pre: )([^\0]*)\0")
 
@@ -31,7 +33,7 @@ def in_order(wanted: Iterable[str], needs: Callable[[str], Iterable[str]]) -> li
     order: list[str] = []
 
     def add(name: str, above: tuple[str, ...]) -> None:
-        if name in order or name in above:
+        if name in order or name in above or len(above) == _DEEPEST:
             return
         for other in needs(name):
             add(other, (*above, name))
@@ -56,6 +58,8 @@ def module_name(path: str) -> str:
 
 def installed_modules(release: str) -> list[Module]:
     """The modules of a User-Mode Linux that a package installed, by its release; none where there are none."""
+    if "/" in release:
+        return []  # the release is what a file says
     paths: dict[str, str] = {}
     for folder, _, names in os.walk(f"{FOLDER}/{release}"):
         paths |= {module_name(name): f"{folder}/{name}" for name in names if module_name(name)}

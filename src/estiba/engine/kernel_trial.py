@@ -12,12 +12,13 @@ from estiba.config.settings import Settings, load
 from estiba.engine import hello, records
 from estiba.engine.create import create
 from estiba.engine.kernel_import import add_kernel, read_kernel
+from estiba.engine.kernel_layer import read_file
 from estiba.engine.kernels import Kernel
 from estiba.engine.resolve import resolve
 from estiba.engine.run import prepare
 from estiba.errors import EstibaError
+from estiba.machine import kernel_file
 from estiba.machine.kernel_file import KernelFile
-from estiba.oci.digest import hex_of
 from estiba.runtime import parse_options
 from estiba.runtime.options import RunOptions
 from estiba.store import layers
@@ -36,17 +37,12 @@ def try_kernel(settings: Settings, path: str, rung: str = "para") -> str:
 
 def try_stored(store: Store, settings: Settings, kernel: Kernel, rung: str) -> str:
     """The same for a kernel of the store, with its modules."""
-    base = f"{store.layers}/{hex_of(kernel.layer)}/fs"
 
     def modules(paths: Sequence[str]) -> list[tuple[str, bytes]]:
-        found = []
-        for path in paths:
-            with open(f"{base}{path}", "rb") as file:
-                found.append((os.path.basename(path).removesuffix(".ko"), file.read()))
-        return found
+        return [(os.path.basename(path).removesuffix(".ko"), read_file(store, kernel, path)) for path in paths]
 
     try:
-        file = read_kernel(f"{base}{kernel.path}")
+        file = kernel_file.inspect(read_file(store, kernel, kernel.path), "the kernel")
         file.modules, file.drivers = modules(kernel.modules), modules(kernel.drivers)
         return _try(store, settings, file, rung)
     except EstibaError as error:

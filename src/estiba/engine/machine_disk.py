@@ -30,17 +30,16 @@ def boot_disk(store: Store, settings: Settings, kernel: Kernel, options: str) ->
 
 
 def _make(store: Store, settings: Settings, kernel: Kernel, options: str, path: str) -> None:
-    from estiba.engine import tools
+    from estiba.engine import kernel_layer, tools
     from estiba.engine.boot_disk import make_boot_disk
     from estiba.machine import initramfs
 
-    base = f"{store.layers}/{hex_of(kernel.layer)}/fs"
-    modules = [_read(f"{base}{module}") for module in (*kernel.modules, *kernel.drivers)]
+    image, modules = kernel_layer.read(store, kernel)
     archive = initramfs.archive(_read(helper_path(settings)), modules)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with tools.Workshop(store) as shop:
         with open(f"{shop.path}/disk", "xb"):
-            make_boot_disk(f"{shop.path}/disk", shop.path, f"{base}{kernel.path}", archive, options, uefi=False)
+            make_boot_disk(f"{shop.path}/disk", shop.path, image, archive, options, uefi=False)
         os.rename(f"{shop.path}/disk", path)
 
 

@@ -13,7 +13,7 @@ import errno
 import os
 
 from estiba.config.settings import Settings
-from estiba.engine import container_files, guest_disks, kernel_choice, kernels, tools
+from estiba.engine import container_files, guest_disks, kernel_choice, kernel_layer, kernels, tools
 from estiba.engine.binder import FILES
 from estiba.engine.boot_disk import Part, make_boot_disk, pieces
 from estiba.engine.kernels import Kernel
@@ -23,7 +23,6 @@ from estiba.engine.resolve import Stack, resolve
 from estiba.engine.seccomp_filter import read_profile
 from estiba.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, NotImplemented
 from estiba.machine import guest, initramfs, layout
-from estiba.oci.digest import hex_of
 from estiba.oci.reference import parse_reference
 from estiba.plan.encode import encode
 from estiba.plan.helper import helper_path
@@ -114,13 +113,12 @@ def _make(
     parts = [Part(name, os.stat(image).st_size, source=image) for name, image in zip(names, images, strict=True)]
     parts.append(Part(f"estiba-{mark}-top", size, make=lambda disk, begin: make_top_at(disk, begin, size)))
     _complete(options, stack)
-    base = f"{store.layers}/{hex_of(kernel.layer)}/fs"
-    modules = [_read(f"{base}{module}") for module in (*kernel.modules, *kernel.drivers)]
+    image, modules = kernel_layer.read(store, kernel)
     plan = _plan(options, stack, [part.name for part in parts])
     alone = f"{int(options.tty)} {stop_signal(stack.config, options)}\n".encode()
     archive = initramfs.archive(_read(helper_path(settings)), modules, [(initramfs.PLAN, plan), (initramfs.ALONE, alone)])
     with open(path, "xb"):
-        make_boot_disk(path, folder, f"{base}{kernel.path}", archive, words, parts)
+        make_boot_disk(path, folder, image, archive, words, parts)
 
 
 def _complete(options: RunOptions, stack: Stack) -> None:

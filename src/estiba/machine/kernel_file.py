@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from typing import BinaryIO
 
 from estiba.errors import DataLoss, InvalidArgument, NotImplemented
 
 #: Bytes of a kernel, decompressed; Debian's largest is a fifth of it.
 LIMIT = 512 << 20
+_PIECE = 1 << 20
 UML, VMLINUX, BZIMAGE, ARM64_IMAGE = "uml", "vmlinux", "bzimage", "image"
 
 _BANNER = re.compile(rb"Linux version ([0-9][!-~]{0,63}) ", re.ASCII)
@@ -40,7 +42,7 @@ def inspect(data: bytes, what: str) -> KernelFile:
     if data[:4] == b"\x7fELF":
         return _elf(data, what)
     if data[0x202:0x206] == b"HdrS":
-        return KernelFile(BZIMAGE, "amd64", _bzimage_release(data), data)
+        return KernelFile(BZIMAGE, "amd64", _bzimage_release(data, what), data)
     if data[56:60] == b"ARM\x64":
         return KernelFile(ARM64_IMAGE, "arm64", _banner(data), data)
     raise InvalidArgument(
@@ -83,8 +85,10 @@ def _banner(data: bytes) -> str:
     return found[1].decode("ascii") if found else ""
 
 
-def _bzimage_release(data: bytes) -> str:
+def _bzimage_release(data: bytes, what: str) -> str:
     """Documentation/arch/x86/boot.rst, kernel_version: a pointer to text, 0x200 short."""
+    if len(data) < 0x210:
+        raise DataLoss(f"cannot use {what}: it is cut short")
     (pointer,) = struct.unpack_from("<H", data, 0x20E)
     text = data[pointer + 0x200 : pointer + 0x200 + 64]
     return text.split(b" ")[0].split(b"\0")[0].decode("ascii", "replace") if pointer else ""
@@ -122,12 +126,21 @@ def _decompress(data: bytes, what: str) -> bytes:
         import zstandard
 
         try:
-            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+            return _limited(zstandard.ZstdDecompressor().stream_reader(data))
         except zstandard.ZstdError as error:
             raise ValueError(str(error)) from None
     if data[:4] in (b"\x02\x21\x4c\x18", b"\x04\x22\x4d\x18"):
         raise NotImplemented(f"cannot use {what}: it is compressed with LZ4", hint="decompress it first: lz4 -d FILE")
     return data
+
+
+def _limited(stream: BinaryIO) -> bytes:
+    """What a stream holds, but no more than one byte above `LIMIT`."""
+    parts, size = [], 0
+    while size <= LIMIT and (piece := stream.read(min(_PIECE, LIMIT + 1 - size))):
+        parts.append(piece)
+        size += len(piece)
+    return b"".join(parts)
 
 
 def _whole(stream: object, data: bytes) -> bytes:
