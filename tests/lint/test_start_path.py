@@ -29,7 +29,7 @@ INTERPRETER = {
     "encodings.utf_8", "errno", "genericpath", "io", "marshal", "os", "os.path", "posix", "posixpath", "site", "stat", "sys", "time", "zipimport",
 }  # fmt: skip
 # What the start path may add: modules written in C that cost no more than their dlopen, and names for the compiler.
-ALLOWED = {"__future__", "resource", "_json", "_struct", "_posixsubprocess", "errno", "fcntl", "math", "select", "_sha256", "_sha2", "binascii"}
+ALLOWED = {"__future__", "resource", "_json", "_struct", "_posixsubprocess", "errno", "fcntl", "math", "select", "_blake2", "binascii"}
 IMPORT = re.compile(r"^import time:\s+\d+ \|\s+\d+ \| *(?P<module>\S+)", re.MULTILINE)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from _blake2 import blake2b  # without hashlib, which takes milliseconds
 
 from estiba.plan.helper import helper_path
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 #: Files that are kept, the newest; each has some twenty megabytes.
 KEPT = 16
 _MARK = b"\nESTIBA PARKED\n"  # helper/src/machine_park.h
-_PRIME = (1 << 127) - 1
 
 
 class Parked:
@@ -63,12 +63,12 @@ def find(store: Store, settings: Settings, parts: Iterable[str]) -> Parked | Non
 
 
 def _fingerprint(settings: Settings, parts: Iterable[str]) -> str:
-    """A name for what tells machines apart. A remainder: nobody makes collisions for himself, and hashlib takes milliseconds."""
+    """A name for what tells machines apart, which nobody else can make: the path of a kernel is what its image says."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read()
     helper = os.stat(helper_path(settings))
-    text = "\n".join((boot, str(helper.st_ino), str(helper.st_mtime_ns), *parts))
-    return f"{int.from_bytes(text.encode('utf-8', 'surrogateescape'), 'little') % _PRIME:032x}"
+    text = "\0".join((boot, str(helper.st_ino), str(helper.st_mtime_ns), *parts))
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _is_whole(descriptor: int) -> bool:
