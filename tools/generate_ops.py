@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,8 @@ def python_source(version: int, ops: list[Op]) -> str:
         names = names if len(op["args"]) == 1 else names.rstrip(",")
         line = f'    {op["code"]}: ("{op["name"]}", "{op["side"]}", "{types}", ({names})),'
         if len(line) > 130:
-            line = f'    {op["code"]}: (\n        "{op["name"]}", "{op["side"]}", "{types}",\n        ({names}),\n    ),'
+            names = textwrap.fill(f"({names}),", 130, initial_indent=" " * 8, subsequent_indent=" " * 9)
+            line = f'    {op["code"]}: (\n        "{op["name"]}", "{op["side"]}", "{types}",\n{names}\n    ),'
         lines.append(line)
     lines += ["}", "", "NAMES: dict[int, str] = {code: entry[0] for code, entry in SCHEMA.items()}"]
     for op in ops:
@@ -138,14 +140,12 @@ def python_source(version: int, ops: list[Op]) -> str:
         if len(head) > 130:
             head = f"def {python_name(op['name'])}(\n    " + parameters.replace(", ", ",\n    ") + ",\n) -> Op:"
         lines += ["", "", head, *docstring(op["doc"])]
-        lines.append(f"    return ({op['code']}{values})")
+        lines.append(textwrap.fill(f"return ({op['code']}{values})", 130, initial_indent=" " * 4, subsequent_indent=" " * 8))
     return "\n".join([*lines, ""])
 
 
 def docstring(text: str) -> list[str]:
     """`text` as a docstring of lines of at most 120 columns."""
-    import textwrap
-
     text = text.replace("\\", "\\\\")
     text = text[0].upper() + text[1:]
     if len(text) <= 110:

@@ -82,6 +82,9 @@ static const struct {
     {OP_ASK, op_ask},
     {OP_HOLD, op_hold},
     {OP_HOOK, op_hook},
+    {OP_HELD_FILE, op_held_file},
+    {OP_CONTENT, op_content},
+    {OP_WARM, op_warm},
 };
 
 static void carry_out(struct container *self, const struct op *op)
@@ -215,6 +218,34 @@ static void enter_mounts(struct container *self)
         fail(LAUNCH, "namespaces", errno, NULL, "the root of the container");
 }
 
+/* Returns where the rest of the plan is to be waited for. */
+static void carry_out_plan(struct container *self, bool joins)
+{
+    for (uint32_t i = 0; i < self->plan->count; i++) {
+        const struct op *op = &self->plan->ops[i];
+        if (op->schema->side != SIDE_CONTAINER)
+            continue;
+        if (op_is(op, OP_INIT))
+            self->init = true;
+        else if (joins && op_is(op, OP_OOM_SCORE_ADJ))
+            continue; /* join.c did it before the container's procfs was all there is */
+        else if (op_is(op, OP_CONTAINER_MOUNT))
+            continue; /* with the root, below */
+        else if (op_is(op, OP_EXECUTE))
+            op_execute(self, op);
+        else if (op_is(op, OP_MACHINE))
+            op_machine(self, op);
+        else if (op_is(op, OP_MACHINE_EXECUTE))
+            op_machine_execute(self, op);
+        else if (op_is(op, OP_REST))
+            return;
+        else
+            carry_out(self, op);
+        if (joins && op_is(op, OP_OVERLAY))
+            attach_container_mounts(self->plan, self->root);
+    }
+}
+
 void container_main(struct run *run, int connection)
 {
     static struct container self;
@@ -255,26 +286,8 @@ void container_main(struct run *run, int connection)
         part_from_container(&self);
     }
     make_streams(&self);
-    for (uint32_t i = 0; i < run->plan->count; i++) {
-        const struct op *op = &run->plan->ops[i];
-        if (op->schema->side != SIDE_CONTAINER)
-            continue;
-        if (op_is(op, OP_INIT))
-            self.init = true;
-        else if (join != NULL && op_is(op, OP_OOM_SCORE_ADJ))
-            continue; /* join.c did it before the container's procfs was all there is */
-        else if (op_is(op, OP_CONTAINER_MOUNT))
-            continue; /* with the root, below */
-        else if (op_is(op, OP_EXECUTE))
-            op_execute(&self, op);
-        else if (op_is(op, OP_MACHINE))
-            op_machine(&self, op);
-        else if (op_is(op, OP_MACHINE_EXECUTE))
-            op_machine_execute(&self, op);
-        else
-            carry_out(&self, op);
-        if (join != NULL && op_is(op, OP_OVERLAY))
-            attach_container_mounts(run->plan, self.root);
+    for (;;) {
+        carry_out_plan(&self, join != NULL);
+        take_rest(&self);
     }
-    fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
 }

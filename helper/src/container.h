@@ -7,6 +7,8 @@
 
 #include "run.h"
 
+enum { MAX_HELD = 8 };
+
 struct container {
     struct run *run;
     const struct plan *plan;
@@ -31,6 +33,8 @@ struct container {
     uint32_t pid;       /* as the creator sees it */
     bool groups_denied; /* setgroups(2) is denied in the user namespace */
     bool joined;        /* the container runs already, and its processes may have changed what they can reach */
+    int held[MAX_HELD]; /* of `held_file`, in their order */
+    uint32_t held_count;
     int accounts;       /* the root whose passwd and group count, -1: the same */
 };
 
@@ -95,12 +99,20 @@ void op_change_root(struct container *self, const struct op *op);
 void op_ask(struct container *self, const struct op *op);
 void op_hold(struct container *self, const struct op *op);
 void op_hook(struct container *self, const struct op *op);
+/* rest.c */
+void op_held_file(struct container *self, const struct op *op);
+void op_content(struct container *self, const struct op *op);
+void op_warm(struct container *self, const struct op *op);
+/* Says that it is there, and waits for the second part of the plan, which takes the first one's place. */
+void take_rest(struct container *self);
 /* container.c: who is told of a failure from now on. */
 void tell_failures_to(int connection);
 /* execute.c */
 _Noreturn void op_execute(struct container *self, const struct op *op);
 /* Fails, while somebody hears it, when there is no such program. */
 void check_program(struct container *self);
+/* The interpreter that an ELF program or a script names, or NULL; `machine` is set for ELF. */
+const char *interpreter_of(const char *path, uint16_t *machine);
 /* The streams become 0, 1 and 2; a terminal becomes the controlling one. */
 void place_streams(struct container *self);
 /* machine.c: PID 1 with a machine monitor as its child, which runs the program in a guest. */

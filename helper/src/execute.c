@@ -127,8 +127,7 @@ static const char *find_program(const char *name, const char *path)
     fail(NOT_FOUND, "execute", 0, NULL, "%s: not found in the container's PATH", name);
 }
 
-/* The interpreter that an ELF program or a script names, or NULL; `machine` is set for ELF. */
-static const char *interpreter_of(const char *path, uint16_t *machine)
+const char *interpreter_of(const char *path, uint16_t *machine)
 {
     static char head[PATH_SIZE];
     Elf64_Ehdr header;

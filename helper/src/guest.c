@@ -80,8 +80,18 @@ static void say_ready(void)
     link_flush(&channel);
 }
 
+/* Half of a plan is done. What was read is told before, so that it is not told behind `wake`. */
+static void rest_ready(void)
+{
+    tell_read();
+    say_ready();
+}
+
+/* Both ends count anew from this frame on: what is said here may have been parked by another host's end. */
 static void wake(const struct frame *frame, const char *data)
 {
+    channel.read = channel.received;
+    channel.told = 0;
     guest_set_clock(frame->message.offset);
     guest_add_entropy(data, frame->size);
     say_ready();
@@ -96,8 +106,8 @@ static void hear_host(void)
     while ((found = link_take(&channel, &frame, &data)) > 0) {
         if (frame.message.type == MESSAGE_WAKE)
             wake(&frame, data);
-        else
-            guest_session_hear(&sessions[frame.session], &frame, data);
+        else if (guest_session_hear(&sessions[frame.session], &frame, data))
+            rest_ready();
     }
     if (found < 0)
         rest(); /* nobody is there for whom to go on */
@@ -145,7 +155,7 @@ void guest_main(void)
         guest_session_reset(&sessions[i], i);
     say_ready();
     if (plan != NULL)
-        guest_session_start(&sessions[0], plan, plan_size);
+        guest_session_start(&sessions[0], plan, plan_size, false);
     while (sessions[0].phase != EXITED || sessions[0].keeper >= 0)
         turn();
     flush();

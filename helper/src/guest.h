@@ -16,6 +16,7 @@ struct guest_session {
     char *plan;             /* while it arrives */
     size_t plan_size, plan_received;
     int keeper;             /* connection, -1: the session is free */
+    int rest;               /* leads to a first process that waits for the second part of its plan, else -1 */
     int program;            /* pidfd */
     enum phase phase;
     bool terminal;
@@ -60,10 +61,11 @@ void guest_switch_off(void);
 
 /* guest_session.c */
 void guest_session_reset(struct guest_session *self, uint32_t number);
-/* Starts a session's program; the plan is freed. */
-void guest_session_start(struct guest_session *self, char *plan, size_t size);
-/* Takes a frame of the host's. */
-void guest_session_hear(struct guest_session *self, const struct frame *frame, const char *data);
+/* Starts a session's program; the plan is freed. Where it is the first part of two the program's first process has carried it out then,
+ * or failed. */
+void guest_session_start(struct guest_session *self, char *plan, size_t size, bool first_part);
+/* Takes a frame of the host's; true when the program waits for the second part of its plan from now on. */
+bool guest_session_hear(struct guest_session *self, const struct frame *frame, const char *data);
 void guest_session_watch(const struct guest_session *self, const struct link *link, struct pollfd fds[GUEST_POLLED]);
 void guest_session_move(struct guest_session *self, struct link *link, const struct pollfd fds[GUEST_POLLED]);
 

@@ -19,7 +19,7 @@ void guest_session_reset(struct guest_session *self, uint32_t number)
 {
     memset(self, 0, offsetof(struct guest_session, data));
     self->number = number;
-    self->keeper = self->program = self->input = self->outputs[0] = self->outputs[1] = -1;
+    self->keeper = self->rest = self->program = self->input = self->outputs[0] = self->outputs[1] = -1;
 }
 
 /* --- its plan --- */
@@ -33,7 +33,7 @@ static void report_to_guest(const char *record, size_t size)
     channel_send(to_guest, &message, record, size, NULL, 0);
 }
 
-static _Noreturn void carry_out(const char *data, size_t size, int connection)
+static _Noreturn void carry_out(const char *data, size_t size, int connection, int rest)
 {
     static struct plan plan;
     struct run run;
@@ -42,7 +42,7 @@ static _Noreturn void carry_out(const char *data, size_t size, int connection)
     set_failure_sink(report_to_guest);
     signal(SIGCHLD, SIG_DFL);
     signal(SIGPIPE, SIG_DFL);
-    if (close_all_but((int[]){connection, first_program}, 2) != 0)
+    if (close_all_but((int[]){connection, first_program, rest}, 3) != 0)
         fail(LAUNCH, "close_range", errno, NULL, "of the guest's descriptors");
     plan_decode(&plan, data, size, GUEST_SIDES);
     guest_prepare(&plan, first_program);
@@ -50,31 +50,58 @@ static _Noreturn void carry_out(const char *data, size_t size, int connection)
     plan_check_run(&plan);
     run_read(&run, &plan);
     run.monitor = connection;
+    run.rest = rest;
     keeper_main(&run);
 }
 
-void guest_session_start(struct guest_session *self, char *plan, size_t size)
+void guest_session_start(struct guest_session *self, char *plan, size_t size, bool first_part)
 {
-    int ends[2];
+    int ends[2], rest[2] = {-1, -1};
+    char there;
 
     channel_pair(ends);
+    if (first_part && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, rest) != 0)
+        fail(LAUNCH, "machine", errno, NULL, "the way of a plan's second part");
     pid_t pid = fork();
     if (pid < 0)
         fail(LAUNCH, "fork", errno, NULL, "the keeper");
     if (pid == 0)
-        carry_out(plan, size, ends[1]);
+        carry_out(plan, size, ends[1], rest[1]);
     close(ends[1]);
+    close_fd(&rest[1]);
     self->keeper = ends[0];
+    self->rest = rest[0];
     free(plan);
+    if (first_part && read_all(self->rest, &there, 1) != 1)
+        close_fd(&self->rest); /* it failed, which its keeper will say */
 }
 
-static void take_plan(struct guest_session *self, const struct frame *frame, const char *data)
+/* The second part goes on as it comes, behind its size. */
+static void give_rest(struct guest_session *self, const struct frame *frame, const char *data)
+{
+    uint32_t size = frame->message.number;
+
+    /* Who does not read it has failed, which its keeper will say. */
+    if (self->plan_received == 0)
+        (void)write_all(self->rest, &size, sizeof size);
+    (void)write_all(self->rest, data, frame->size);
+    self->plan_received += frame->size;
+    if (self->plan_received == size)
+        close_fd(&self->rest);
+}
+
+/* `stream` 1 says that a second part follows. True when a program waits for that now. */
+static bool take_plan(struct guest_session *self, const struct frame *frame, const char *data)
 {
     const struct message *message = &frame->message;
 
-    if (self->keeper >= 0 || message->number > MAX_PLAN || message->offset != self->plan_received ||
+    if ((self->keeper >= 0 && self->rest < 0) || message->number > MAX_PLAN || message->offset != self->plan_received ||
         frame->size > message->number - message->offset)
         fail(LAUNCH, "machine", 0, NULL, "a plan that arrives out of order");
+    if (self->rest >= 0) {
+        give_rest(self, frame, data);
+        return false;
+    }
     if (self->plan == NULL) {
         guest_session_reset(self, self->number);
         self->plan_size = message->number;
@@ -82,12 +109,13 @@ static void take_plan(struct guest_session *self, const struct frame *frame, con
     }
     memcpy(self->plan + self->plan_received, data, frame->size);
     self->plan_received += frame->size;
-    if (self->plan_received == self->plan_size) {
-        char *plan = self->plan;
-        self->plan = NULL;
-        self->plan_received = 0;
-        guest_session_start(self, plan, self->plan_size);
-    }
+    if (self->plan_received < self->plan_size)
+        return false;
+    char *plan = self->plan;
+    self->plan = NULL;
+    self->plan_received = 0;
+    guest_session_start(self, plan, self->plan_size, message->stream == 1);
+    return self->rest >= 0;
 }
 
 /* --- what the host says --- */
@@ -124,16 +152,16 @@ static void resize(const struct guest_session *self, uint32_t size)
         ioctl(self->outputs[0], TIOCSWINSZ, &new_size);
 }
 
-void guest_session_hear(struct guest_session *self, const struct frame *frame, const char *data)
+bool guest_session_hear(struct guest_session *self, const struct frame *frame, const char *data)
 {
     const struct message *message = &frame->message;
     bool of_stream = message->stream == 1 || message->stream == 2;
 
     if (message->type == MESSAGE_PLAN)
-        take_plan(self, frame, data);
-    else if (self->keeper < 0)
-        return; /* it ended, and the host does not know yet */
-    else if (message->type == MESSAGE_INPUT)
+        return take_plan(self, frame, data);
+    if (self->keeper < 0)
+        return false; /* it ended, and the host does not know yet */
+    if (message->type == MESSAGE_INPUT)
         take_input(self, data, frame->size);
     else if (message->type == MESSAGE_INPUT_END)
         self->input_ended = true;
@@ -145,6 +173,7 @@ void guest_session_hear(struct guest_session *self, const struct frame *frame, c
         close_output(self, message->stream);
     else if (message->type == MESSAGE_ACCEPTED && of_stream)
         self->accepted[message->stream - 1] = message->offset;
+    return false;
 }
 
 /* --- what the keeper says --- */
@@ -178,6 +207,7 @@ static void let_go(struct guest_session *self)
         close_fd(&self->input);
     close_fd(&self->outputs[0]);
     close_fd(&self->outputs[1]);
+    close_fd(&self->rest);
     close_fd(&self->keeper);
 }
 

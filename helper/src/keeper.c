@@ -235,6 +235,7 @@ static void start_program(struct run *self)
     limit_devices(self->plan);
     clone_program(self, connection, open_cgroups(self->plan));
     close(connection[1]);
+    close_fd(&self->rest);
     if (self->joins)
         adopt_program(self, connection[0]);
     prepare_program(self, connection[0]);

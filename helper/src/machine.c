@@ -51,8 +51,10 @@ static struct machine {
     uint64_t patience;   /* nanoseconds */
     const struct op *op;
     int file, control;   /* of a guest that is parked or woken, else -1; QEMU's control socket while it is parked */
-    bool parking, woken;
-    size_t plan_sent;
+    int disk_copy;       /* of a guest that is parked, where its disk goes, else -1 */
+    bool begun, parking, woken;
+    const union value *sending; /* the plan, or the first part of it, that goes over the channel */
+    size_t sent;
     char tail[TAIL];     /* what its kernel said last */
     size_t tail_size;
 } machine;
@@ -233,6 +235,12 @@ static void take_signals(void)
     }
 }
 
+static void send_plan(const union value *plan)
+{
+    machine.sending = plan;
+    machine.sent = 0;
+}
+
 /* The keeper takes the end of the connection as the execution of the program. */
 static void report_start(void)
 {
@@ -249,6 +257,7 @@ static void report_start(void)
             link_tell(&machine.link, 0, MESSAGE_SIGNAL, number);
 }
 
+/* Nothing is waited for: the guest takes what comes in this order. Both ends count the channel's bytes anew from here on. */
 static void wake(void)
 {
     char entropy[ENTROPY];
@@ -256,20 +265,28 @@ static void wake(void)
 
     if (getrandom(entropy, sizeof entropy, 0) != (ssize_t)sizeof entropy)
         fail(LAUNCH, "machine", errno, NULL, "random numbers for the guest");
+    machine.link.sent = machine.link.credit = 0;
     link_put(&machine.link, 0, &message, entropy, sizeof entropy);
+    tell_size();
+    send_plan(&machine.op->args.machine.plan);
     machine.woken = true;
 }
 
 static void greet(const struct message *message)
 {
+    const union value *beginning = &machine.op->args.machine.beginning;
+
     if (message->number != PROTOCOL_VERSION)
         fail(LAUNCH, "machine", 0, NULL, "the guest speaks version %u of the protocol, not %d", message->number, PROTOCOL_VERSION);
     trace("guest");
     machine.link.window = message->offset;
     machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;
-    if (machine.control >= 0 && !machine.parking) {
+    if (machine.control >= 0 && beginning->b.size > 0 && !machine.begun) {
+        machine.begun = true;
+        send_plan(beginning);
+    } else if (machine.control >= 0 && !machine.parking) {
         machine.parking = true; /* once it goes on it is woken as one that begins there */
-        park_begin(machine.control, machine.file);
+        park_begin(machine.control, machine.file, machine.op->args.machine.disk.s.data, machine.disk_copy);
     } else if (plan_goes_by_channel() && !machine.woken) {
         wake();
     } else {
@@ -333,7 +350,6 @@ enum { SESSION = 4, PROGRAMS = SESSION + SESSION_POLLED };
 
 static void turn(void)
 {
-    const union value plan = machine.op->args.machine.plan;
     struct pollfd fds[PROGRAMS + PROGRAMS_POLLED] = {
         {.fd = machine.link.fd, .events = link_events(&machine.link)},
         {.fd = machine.signals, .events = POLLIN},
@@ -348,8 +364,9 @@ static void turn(void)
         return;
     if (fds[2].revents != 0)
         read_console();
-    if (fds[3].revents != 0 && park_goes_on(machine.control, machine.file)) {
+    if (fds[3].revents != 0 && park_goes_on(machine.control)) {
         close_fd(&machine.control);
+        close_fd(&machine.disk_copy);
         close_fd(&machine.file); /* other guests begin there: nothing that this one does may reach it */
         wake();
     }
@@ -357,8 +374,9 @@ static void turn(void)
         take_signals();
     if (machine.talks || fds[0].revents & (POLLIN | POLLHUP | POLLERR))
         hear_guest();
-    if (machine.ready && plan_goes_by_channel())
-        session_send_plan(&machine.session, &machine.link, plan.b.data, plan.b.size, &machine.plan_sent);
+    if (machine.sending != NULL)
+        session_send_plan(&machine.session, &machine.link, machine.sending->b.data, machine.sending->b.size, &machine.sent,
+                          machine.sending == &machine.op->args.machine.beginning);
     if (machine.ready)
         session_move(&machine.session, &machine.link, fds + SESSION);
     if (machine.ready)
@@ -374,6 +392,7 @@ void op_machine(struct container *self, const struct op *op)
     machine.op = op;
     machine.control = -1;
     machine.file = slot_descriptor(self->plan, op->args.machine.park.u);
+    machine.disk_copy = slot_descriptor(self->plan, op->args.machine.park_disk.u);
     machine.patience = (uint64_t)op->args.machine.seconds.u * 1000000000u;
     place_streams(self);
     prctl(PR_SET_NAME, "estiba-machine");
@@ -385,6 +404,7 @@ void op_machine(struct container *self, const struct op *op)
     open_session();
     if (machine.file >= 0 && !has_initramfs()) {
         close_fd(&machine.file);
+        machine.link.window = LINE_WINDOW; /* until it says what its channel is */
         wake();
     }
     machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;

@@ -172,7 +172,7 @@ static void move(struct program *self, struct link *link, const struct pollfd *f
 {
     if (self->connection >= 0 && fds[0].revents != 0)
         hear_asker(self, link);
-    if (self->plan != NULL && session_send_plan(&self->session, link, self->plan, self->plan_size, &self->plan_sent)) {
+    if (self->plan != NULL && session_send_plan(&self->session, link, self->plan, self->plan_size, &self->plan_sent, false)) {
         free(self->plan);
         self->plan = NULL;
     }

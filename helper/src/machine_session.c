@@ -21,13 +21,13 @@ void session_open(struct session *self, uint32_t number, const int streams[3])
             fail(LAUNCH, "streams", errno, NULL, "of the guest");
 }
 
-bool session_send_plan(const struct session *self, struct link *link, const char *plan, size_t size, size_t *sent)
+bool session_send_plan(const struct session *self, struct link *link, const char *plan, size_t size, size_t *sent, bool first_part)
 {
     size_t room;
 
     while (*sent < size && (room = link_room(link)) > 1) {
         size_t part = size - *sent, most = room - 1 < MAX_DATA ? room - 1 : MAX_DATA;
-        struct message message = {.type = MESSAGE_PLAN, .number = (uint32_t)size, .offset = *sent};
+        struct message message = {.type = MESSAGE_PLAN, .stream = first_part, .number = (uint32_t)size, .offset = *sent};
         part = part < most ? part : most;
         link_put(link, self->number, &message, plan + *sent, part);
         *sent += part;

@@ -30,8 +30,8 @@ enum { SESSION_POLLED = 3 };
 
 /* Its program gets these streams of ours, -1 where it has none. They become non-blocking. A session may be opened again when it is over. */
 void session_open(struct session *self, uint32_t number, const int streams[3]);
-/* Sends what can be sent of the session's plan; true when all of it is. */
-bool session_send_plan(const struct session *self, struct link *link, const char *plan, size_t size, size_t *sent);
+/* Sends what can be sent of the session's plan, or of the first part of it; true when all of that is. */
+bool session_send_plan(const struct session *self, struct link *link, const char *plan, size_t size, size_t *sent, bool first_part);
 /* Takes a frame of this session; false when it makes no sense. A failure to launch is not taken here. */
 bool session_hear(struct session *self, const struct frame *frame, const char *data);
 void session_watch(const struct session *self, const struct link *link, struct pollfd fds[SESSION_POLLED]);

@@ -294,11 +294,14 @@ void op_readonly(struct container *self, const struct op *op)
 void let_go_of_host(struct container *self)
 {
     const struct op *machine = plan_find(self->plan, OP_MACHINE);
-    int kept[12 + MAX_SLOTS] = {self->keeper, self->root, self->accounts, self->proc, self->devpts, self->null, self->streams[0],
-                                self->streams[1], self->streams[2], trace_descriptor(), self->run->listener,
-                                machine ? slot_descriptor(self->plan, machine->args.machine.park.u) : -1};
-    size_t count = 12;
+    int kept[14 + MAX_HELD + MAX_SLOTS] = {self->keeper, self->root, self->accounts, self->proc, self->devpts, self->null, self->streams[0],
+                                self->streams[1], self->streams[2], trace_descriptor(), self->run->listener, self->run->rest,
+                                machine ? slot_descriptor(self->plan, machine->args.machine.park.u) : -1,
+                                machine ? slot_descriptor(self->plan, machine->args.machine.park_disk.u) : -1};
+    size_t count = 14;
 
+    for (uint32_t i = 0; i < self->held_count; i++)
+        kept[count++] = self->held[i];
     for (const struct op *op = plan_find(self->plan, OP_KEEP); op != NULL && count < ARRAY_SIZE(kept); op = plan_next(self->plan, op, OP_KEEP))
         kept[count++] = self->plan->slots[op->args.keep.slot.u].fd;
     if (close_all_but(kept, count) != 0)

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #define PROTOCOL_VERSION 1
-#define MAX_ARGUMENTS 11
+#define MAX_ARGUMENTS 14
 
 enum side {SIDE_GUEST, SIDE_HOST, SIDE_CONTAINER, SIDE_AFTER, SIDE_UNPACK, SIDE_FILES};
 
@@ -71,6 +71,10 @@ enum {
     OP_BINFMT = 60,
     OP_MACHINE = 70,
     OP_MACHINE_EXECUTE = 71,
+    OP_REST = 72,
+    OP_HELD_FILE = 73,
+    OP_CONTENT = 74,
+    OP_WARM = 75,
     OP_FORGET = 96,
     OP_DISCARD = 97,
     OP_REMOVE_CGROUP = 98,
@@ -182,8 +186,11 @@ union arguments {
     struct { union value arguments, environment; } execute;
     struct { union value slot, target, flags; } volume;
     struct { union value slot, rule; } binfmt;
-    struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park, one_processor; } machine;
+    struct { union value arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park, one_processor, beginning, disk, park_disk; } machine;
     struct { union value plan, seconds; } machine_execute;
+    struct { union value path; } held_file;
+    struct { union value number, content; } content;
+    struct { union value paths; } warm;
     struct { union value slot, name; } forget;
     struct { union value slot, name, trash, names; } discard;
     struct { union value slot, name; } remove_cgroup;
@@ -290,8 +297,12 @@ static const struct schema schemas[] = {
     {58, SIDE_CONTAINER, "readonly_root", ""},
     {59, SIDE_CONTAINER, "volume", "usq"},
     {60, SIDE_CONTAINER, "binfmt", "us"},
-    {70, SIDE_CONTAINER, "machine", "llsslbuuuuu"},
+    {70, SIDE_CONTAINER, "machine", "llsslbuuuuubsu"},
     {71, SIDE_CONTAINER, "machine_execute", "bu"},
+    {72, SIDE_CONTAINER, "rest", ""},
+    {73, SIDE_CONTAINER, "held_file", "s"},
+    {74, SIDE_CONTAINER, "content", "ub"},
+    {75, SIDE_CONTAINER, "warm", "l"},
     {96, SIDE_AFTER, "forget", "us"},
     {97, SIDE_AFTER, "discard", "usuu"},
     {98, SIDE_AFTER, "remove_cgroup", "us"},

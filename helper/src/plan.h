@@ -44,6 +44,8 @@ size_t plan_decode_op(const char *data, size_t size, struct op *op, const char *
 
 /* Checks that a plan for `run` makes sense as a whole (plan_check.c); fails with a reason. */
 void plan_check_run(const struct plan *plan);
+/* The same of the second part of a guest's plan (`rest`). */
+void plan_check_rest(const struct plan *plan);
 void plan_check_attach(const struct plan *plan);
 void plan_check_create(const struct plan *plan);
 

@@ -14,7 +14,7 @@ static const uint16_t once[] = {
     OP_MACHINE,        OP_CONTAINER_ROOT, OP_UPPER_TREE, OP_BINFMT, OP_EVENTS, OP_JOIN,
     OP_MACHINE_EXECUTE, OP_GUEST_FILES, OP_GUEST_READ,
     OP_CALLER, OP_TIME_OFFSETS, OP_HOLD, OP_ASK, OP_PROPAGATION, OP_MOVE_ROOT,
-    OP_CHANGE_ROOT, OP_JOIN_ROOT,
+    OP_CHANGE_ROOT, OP_JOIN_ROOT, OP_REST,
 };
 
 static _Noreturn void refuse(const struct op *op, const char *reason)
@@ -76,6 +76,8 @@ static void check_slots(const struct plan *plan, const struct op *op)
     case OP_MACHINE:
         if (args->machine.park.u != NO_SLOT)
             check_slot(plan, op, args->machine.park.u, false);
+        if (args->machine.park_disk.u != NO_SLOT)
+            check_slot(plan, op, args->machine.park_disk.u, false);
         break;
     case OP_OVERLAY:
         check_slot(plan, op, args->overlay.layers.u, true);
@@ -269,7 +271,7 @@ static void check_makes(const struct plan *plan)
 /* The program, or what stands for it: one, and last. */
 static void check_end(const struct plan *plan)
 {
-    static const uint16_t ends[] = {OP_EXECUTE, OP_MACHINE, OP_MACHINE_EXECUTE};
+    static const uint16_t ends[] = {OP_EXECUTE, OP_MACHINE, OP_MACHINE_EXECUTE, OP_REST};
     const struct op *found = NULL;
 
     for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
@@ -280,6 +282,8 @@ static void check_end(const struct plan *plan)
     }
     if (found == NULL)
         fail(LAUNCH, "plan", 0, NULL, "it executes nothing");
+    if (op_is(found, OP_REST) && plan_find(plan, OP_SLOT) != NULL)
+        refuse(found, "belongs to a guest");
 }
 
 void plan_check_run(const struct plan *plan)
@@ -294,6 +298,18 @@ void plan_check_run(const struct plan *plan)
         check_joins(plan);
     else
         check_makes(plan);
+}
+
+/* The second part of a plan: what is the container's own, and becomes the program. Nothing is mounted any more. */
+void plan_check_rest(const struct plan *plan)
+{
+    static const uint16_t allowed[] = {OP_CONTENT,  OP_HOSTNAME, OP_DOMAINNAME,   OP_RLIMIT,            OP_OOM_SCORE_ADJ, OP_WORKING_DIRECTORY,
+                                       OP_SECCOMP,  OP_BOUNDING, OP_USER,         OP_CAPABILITIES,      OP_NO_NEW_PRIVILEGES,
+                                       OP_INIT,     OP_EXECUTE};
+
+    check_all(plan);
+    check_codes(plan, allowed, ARRAY_SIZE(allowed));
+    check_end(plan);
 }
 
 /* Into the root: a mount namespace that is not the container's own keeps the root that it has. */
@@ -318,7 +334,7 @@ void plan_check_create(const struct plan *plan)
 {
     static const uint16_t others[] = {OP_CLIENT, OP_LOG, OP_STATUS, OP_REPORT, OP_CONNECT, OP_OVERLAY, OP_VOLUME, OP_INIT, OP_MACHINE,
                                       OP_CONTAINER_ROOT, OP_CONTAINER_MOUNT, OP_UPPER_TREE, OP_GUARD, OP_BINFMT, OP_EVENTS,
-                                      OP_JOIN, OP_MACHINE_EXECUTE};
+                                      OP_JOIN, OP_MACHINE_EXECUTE, OP_REST};
     const struct op *namespaces = plan_find(plan, OP_NAMESPACES), *execute = plan_find(plan, OP_EXECUTE), *root = plan_find(plan, OP_ROOT);
     bool makes = namespaces != NULL && (namespaces->args.namespaces.flags.q & CLONE_NEWNS) != 0;
     const struct op *pivot = way_in(plan, makes);

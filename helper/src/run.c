@@ -80,7 +80,7 @@ void run_read(struct run *run, const struct plan *plan)
         .log = log_of(plan),
         .status = slot_fd(plan, OP_STATUS),
         .report = slot_fd(plan, OP_REPORT),
-        .listener = -1, .keeper = -1, .monitor = -1, .terminal = -1, .input = -1, .program = -1,
+        .listener = -1, .keeper = -1, .monitor = -1, .rest = -1, .terminal = -1, .input = -1, .program = -1,
         .output = {-1, -1}, .stage = {{-1, -1}, {-1, -1}}, .input_stage = {-1, -1}, .scratch = {-1, -1}, .user_namespace = -1, .namespaces = {-1, -1, -1},
     };
     for (unsigned i = 0; i < MAX_CLIENTS; i++)

@@ -63,6 +63,7 @@ struct run {
     int clients[MAX_CLIENTS]; /* the monitor's ends of the connections, -1: none; [0] is the client that started the container */
     int keeper;       /* the monitor's end of the connection with the keeper */
     int monitor;      /* the keeper's end */
+    int rest;         /* of the first process of a guest's program whose plan comes in two parts: where the second comes from, else -1 */
     int terminal;     /* the client's terminal, while it may have to be restored for a client that was killed */
     struct termios terminal_before;
     int input;        /* write end of standard input, or the pseudo-terminal's master */

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HOST: list[Op] = [ops.slot(0, 0, "/layers"), ops.namespaces(0x20000), ops.streams(1, 0, 0, 0), ops.client(1, 1)]
 CONTAINER: list[Op] = [ops.root(0, 0), ops.pivot(), ops.execute(["true"], ["A=B"])]
-MACHINE = ops.machine(["/linux"], [], "/initramfs", "/init", [], b"plan", 1, 0, 0, 0xFFFFFFFF, 0)
+MACHINE = ops.machine(["/linux"], [], "/initramfs", "/init", [], b"plan", 1, 0, 0, 0xFFFFFFFF, 0, b"", "/disk", 0xFFFFFFFF)
 JOIN: list[Op] = [HOST[0], *HOST[2:], ops.join(0, 0x10020000)]
 TOOLS: list[Op] = [ops.overlay(0, ["a", "/"], 0xFFFFFFFF, 0, 0), ops.container_mount("/x"), ops.pivot()]
 AFTER: list[Op] = [ops.forget(0, "name")]
@@ -108,7 +108,10 @@ def without(plan: list[Op], code: int) -> list[Op]:
         ([*HOST, *CONTAINER, ops.files_stat(0, "", 0)], "files_stat does not belong here"),
         ([ops.guest_slot(1, "/"), *HOST, *CONTAINER], "guest_slot does not belong here"),
         ([*HOST, ops.guest_directory("/", 0), *CONTAINER], "guest_directory is out of order"),
-        ([*HOST, *CONTAINER[:-1], ops.machine([], [], "/i", "/i", [], b"", 1, 0, 0, 0xFFFFFFFF, 0)], "machine has no program"),
+        ([*HOST, *CONTAINER[:-1], (*MACHINE[:1], [], *MACHINE[2:])], "machine has no program"),
+        ([*HOST, *CONTAINER[:-1], (*MACHINE[:-1], 9)], "machine names a slot that is not bound"),
+        ([*HOST, *CONTAINER[:-1], ops.rest()], "rest belongs to a guest"),
+        ([*HOST, *CONTAINER[:-1], ops.rest(), CONTAINER[-1]], "rest is not the container's last operation"),
         ([*HOST, *CONTAINER[:-1], MACHINE, CONTAINER[-1]], "machine is not the container's last operation"),
         ([*HOST, *CONTAINER[:-1], MACHINE, MACHINE], "machine stands twice"),
         ([*HOST, ops.container_root(0, 1), *CONTAINER], "container_root does not belong here"),

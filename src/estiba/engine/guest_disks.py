@@ -97,10 +97,16 @@ def make_top(store: Store, path: str, *, durable: bool) -> None:
         from estiba.engine.make_disks import make_top_template
 
         make_top_template(store, template, durable=durable)
-    source, target = (
-        os.open(template, os.O_RDONLY | os.O_CLOEXEC),
-        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600),
-    )
+    source = os.open(template, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        copy_top(source, path)
+    finally:
+        os.close(source)
+
+
+def copy_top(source: int, path: str) -> None:
+    """Makes the disk of a container's own changes at `path`, as the open file `source` is. Raises ResourceExhausted."""
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         copy_sparse(source, target)
     except OSError as error:
@@ -108,7 +114,6 @@ def make_top(store: Store, path: str, *, durable: bool) -> None:
 
         raise failure(error, f"write {path}") from error
     finally:
-        os.close(source)
         os.close(target)
 
 

@@ -12,6 +12,7 @@ from estiba.engine.binder import FILES, Binder, window
 from estiba.engine.kernels import UML
 from estiba.errors import FailedPrecondition, InvalidArgument, NotImplemented
 from estiba.machine import guest, jail, layout, uml
+from estiba.machine.early import likely, split
 from estiba.machine.parts import Parts
 from estiba.machine.qemu import CPUS, EMULATED, PROGRAMS, Qemu
 from estiba.oci.digest import hex_of
@@ -178,8 +179,10 @@ class MachineBinder(Binder):
         self._disks: list[jail.Disk] = []
         self._disk_paths: list[str] = []
         self._guest_binds: dict[str, int] = {}  # destination in the container -> number of the bind
-        self._park, self._parked = "", NO_SLOT
+        self._park, self._parked, self._parked_disk = "", NO_SLOT, NO_SLOT
         self._boot = ""
+        self._guest_plan: list[Op] = []
+        self._beginning = b""
 
     # --- slots ------------------------------------------------------------------------------------------------------------
 
@@ -193,18 +196,16 @@ class MachineBinder(Binder):
 
     def bind(self, status: int, groups: Sequence[tuple[int, bytes]] = ()) -> None:
         bindings = self.bindings
-        path = guest_disks.top_path(self._record.folder)
-        if not self._dry and not os.path.exists(path):
-            guest_disks.make_top(self._store, path, durable=not self._options.rm)
-        self._disk(path, writable=True)
+        self._add_disk(writable=True)
         self._bind_own_parts()
+        self._guest_plan = compile_plan(self._spec, self._guest_bindings())
+        self._bind_top()
         self._shared(self._machine.helper, layout.INIT)
         bindings.layers = self._open(self._store.layers)
         bindings.lowers = [f"{hex_of(layer)}/fs" for layer in self._machine.layers]
         if self._idmapped:
             bindings.idmapped.append((bindings.layers, False))
         bindings.seccomp = seccomp_monitor.FILTERS[os.uname().machine]
-        self._bind_parked()
         self._bind_host(status, groups)
 
     def _bind_own_parts(self) -> None:
@@ -216,20 +217,53 @@ class MachineBinder(Binder):
             path = self._device(layout.KVM) if self._nodes and not self._dry else layout.KVM
             super()._bind({"destination": layout.KVM, "options": []}, path)
 
-    def _bind_parked(self) -> None:
-        """A machine begins where one like it was parked, or is parked itself."""
-        if self._dry or not self._machine.monitor.PARKS or not self._options.snapshot:
-            return
-        sizes = [str(os.stat(path).st_size) for path in self._disk_paths]
-        found = parked.find(self._store, self._settings, [*self._machine.layers, *self._words(volatile=False), *sizes])
+    def _bind_top(self) -> None:
+        """The disk of the container's changes, and where its machine begins: at its boot, after which it may be parked, or where one like
+        it was parked.
+
+        A new container, whose disk is as empty as that of the one that was parked, begins at its pivot. Not one with binds: QEMU does not
+        park a guest that has mounted the host's folders.
+        """
+        path = guest_disks.top_path(self._record.folder)
+        new = not self._dry and not os.path.exists(path)
+        parks = not self._dry and self._machine.monitor.PARKS and self._options.snapshot
+        late = parks and new and not self._guest_binds
+        if late:
+            self._begin_late(path)
+        elif new:
+            guest_disks.make_top(self._store, path, durable=not self._options.rm)
+        if parks and not late:
+            self._find_parked(os.stat(path).st_size)
+        self._shared(path, self._disks[-1].target)
+
+    def _begin_late(self, path: str) -> None:
+        early, rest = split(self._guest_plan, likely(self._spec["process"]["env"]))
+        beginning, durable = encode(early), not self._options.rm
+        found = self._find_parked(durable, beginning, with_disk=True)
+        if found is not None and found.whole:
+            guest_disks.copy_top(found.disk, path)
+        else:
+            guest_disks.make_top(self._store, path, durable=durable)
+        if found is not None:
+            self._guest_plan, self._beginning = rest, b"" if found.whole else beginning
+
+    def _find_parked(self, *own: object, with_disk: bool = False) -> parked.Parked | None:
+        stats = [os.stat(path) for path in self._disk_paths]
+        disks = [(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
+        parts = (self._machine.layers, self._layers, self._words(volatile=False), disks, *own)
+        found = parked.find(self._store, self._settings, parts, with_disk=with_disk)
         if found is not None:
             self._park, self._parked = "wake" if found.whole else "begin", self.bindings.add(found.descriptor)
+            self._parked_disk = self.bindings.add(found.disk) if with_disk else NO_SLOT  # read-only where it is whole: not written again
+        return found
 
     def _disk(self, path: str, *, writable: bool) -> None:
-        disk = jail.Disk(len(self._disks), writable=writable)
-        self._disks.append(disk)
+        self._add_disk(writable=writable)
         self._disk_paths.append(path)
-        self._shared(path, disk.target)
+        self._shared(path, self._disks[-1].target)
+
+    def _add_disk(self, *, writable: bool) -> None:
+        self._disks.append(jail.Disk(len(self._disks), writable=writable))
 
     def _shared(self, path: str, target: str) -> None:
         number = self._open(path)
@@ -248,10 +282,11 @@ class MachineBinder(Binder):
         """Returns the jail's plan, which carries the guest's."""
         machine, bindings, process = self._machine, self.bindings, self._spec["process"]
         monitor, discard = machine.monitor, int(self._options.rm)
-        plan = encode(compile_plan(self._spec, self._guest_bindings()))
+        plan = encode(self._guest_plan)
         files = ("" if self._boot or self._park == "wake" else layout.INITRAMFS, layout.INIT, machine.modules)
         how = (monitor.PATIENCE_SECONDS, discard, monitor.PERSONALITY, self._parked, int(monitor.ONE_PROCESSOR))
-        bindings.machine = ops.machine(self._words(volatile=self._options.rm), monitor.ENVIRONMENT, *files, plan, *how)
+        parking = (self._beginning, self._disks[-1].target, self._parked_disk)
+        bindings.machine = ops.machine(self._words(volatile=self._options.rm), monitor.ENVIRONMENT, *files, plan, *how, *parking)
         spec = jail.spec(
             memory=machine.memory if monitor.MEMORY_FILE else 0,
             plan=len(plan),

@@ -1,7 +1,8 @@
-"""Guests that were parked after their boot, from which the next ones begin: files that QEMU wrote (helper/src/machine_park.c).
+"""Guests that were parked, from which the next ones begin: files that QEMU wrote (helper/src/machine_park.c).
 
-``cache/parked/<fingerprint>`` fits one machine only: the same monitor, kernel, arguments, helper and sizes of disks, since the same boot of
-the host. Who finds none parks its own guest while it starts; others that start meanwhile boot. On the start path of `run` on QEMU.
+``cache/parked/<fingerprint>`` fits one machine only: the same monitor, kernel, arguments, helper and disks, since the same boot of
+the host, and the same done before it was parked. ``<fingerprint>.disk`` is the disk of a container's changes at that moment, where it was
+in use. Who finds none parks its own guest while it starts; others that start meanwhile boot. On the start path of `run` on QEMU.
 """
 
 from __future__ import annotations
@@ -22,52 +23,65 @@ if TYPE_CHECKING:
 #: Files that are kept, the newest; each has some twenty megabytes.
 KEPT = 16
 _MARK = b"\nESTIBA PARKED\n"  # helper/src/machine_park.h
+_DISK = ".disk"
 
 
 class Parked:
-    """A parked guest's file, open: `whole`, or to be written by a guest that starts."""
+    """A parked guest's file, open: `whole`, or to be written by a guest that starts; and that of its `disk`, -1 where it has none."""
 
-    __slots__ = ("descriptor", "whole")
+    __slots__ = ("descriptor", "disk", "whole")
 
-    def __init__(self, descriptor: int, *, whole: bool) -> None:
+    def __init__(self, descriptor: int, disk: int, *, whole: bool) -> None:
         self.descriptor = descriptor
+        self.disk = disk
         self.whole = whole
 
 
-def find(store: Store, settings: Settings, parts: Iterable[str]) -> Parked | None:
+def find(store: Store, settings: Settings, parts: Iterable[object], *, with_disk: bool) -> Parked | None:
     """Returns the file of the machine that `parts` tell from every other; None while somebody else writes it.
 
     Raises OSError.
     """
     folder = f"{store.cache}/parked"
     path = f"{folder}/{_fingerprint(settings, parts)}"
-    try:
-        reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a guest that went astray must not change where others begin
-    except FileNotFoundError:
-        _make_room(folder)
-    else:
-        if _is_whole(reader):
-            return Parked(reader, whole=True)
-        os.close(reader)
+    disk = path + _DISK if with_disk else ""
+    if (parked := _whole(path, disk)) is not None:
+        return parked
+    _make_room(folder)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # for as long as a process of that guest has the file
     except BlockingIOError:
         os.close(descriptor)
         return None
-    if _is_whole(descriptor):
+    if (parked := _whole(path, disk)) is not None:
         os.close(descriptor)
-        return Parked(os.open(path, os.O_RDONLY | os.O_CLOEXEC), whole=True)
+        return parked
     os.ftruncate(descriptor, 0)
-    return Parked(descriptor, whole=False)
+    return Parked(descriptor, os.open(disk, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600) if disk else -1, whole=False)
 
 
-def _fingerprint(settings: Settings, parts: Iterable[str]) -> str:
-    """A name for what tells machines apart, which nobody else can make: the path of a kernel is what its image says."""
+def _whole(path: str, disk: str) -> Parked | None:
+    """The files of a guest that is parked; read-only, for a guest that went astray must not change where others begin."""
+    try:
+        reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if _is_whole(reader):
+            return Parked(reader, os.open(disk, os.O_RDONLY | os.O_CLOEXEC) if disk else -1, whole=True)
+    except FileNotFoundError:
+        pass  # its disk is gone: it is parked anew
+    os.close(reader)
+    return None
+
+
+def _fingerprint(settings: Settings, parts: Iterable[object]) -> str:
+    """A name for what tells machines apart, which nobody else can make: an image says the path of a kernel, and the folders of volumes."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read()
     helper = os.stat(helper_path(settings))
-    text = "\0".join((boot, str(helper.st_ino), str(helper.st_mtime_ns), *parts))
+    text = repr((boot, helper.st_ino, helper.st_mtime_ns, *parts))
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
@@ -78,6 +92,8 @@ def _is_whole(descriptor: int) -> bool:
 
 def _make_room(folder: str) -> None:
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    ages = sorted(((entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(folder)), reverse=True)
+    ages = sorted(((entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(folder) if not entry.name.endswith(_DISK)), reverse=True)
     for _, path in ages[KEPT - 1 :]:
         os.unlink(path)
+        if os.path.exists(path + _DISK):
+            os.unlink(path + _DISK)

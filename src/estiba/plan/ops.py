@@ -75,10 +75,15 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     59: ("volume", "container", "usq", ("slot", "target", "flags")),
     60: ("binfmt", "container", "us", ("slot", "rule")),
     70: (
-        "machine", "container", "llsslbuuuuu",
-        ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard", "personality", "park", "one_processor"),
+        "machine", "container", "llsslbuuuuubsu",
+        ("arguments", "environment", "initramfs", "init", "modules", "plan", "seconds", "discard", "personality", "park",
+         "one_processor", "beginning", "disk", "park_disk"),
     ),
     71: ("machine_execute", "container", "bu", ("plan", "seconds")),
+    72: ("rest", "container", "", ()),
+    73: ("held_file", "container", "s", ("path",)),
+    74: ("content", "container", "ub", ("number", "content")),
+    75: ("warm", "container", "l", ("paths",)),
     96: ("forget", "after", "us", ("slot", "name")),
     97: ("discard", "after", "usuu", ("slot", "name", "trash", "names")),
     98: ("remove_cgroup", "after", "us", ("slot", "name")),
@@ -516,6 +521,9 @@ def machine(
     personality: int,
     park: int,
     one_processor: int,
+    beginning: bytes,
+    disk: str | bytes,
+    park_disk: int,
 ) -> Op:
     """Last of the container's operations in the place of `execute`: the helper stays as PID 1, writes the file
     `initramfs` for the guest's kernel (its /init is the program `init`, which loads `modules` in their order;
@@ -526,9 +534,13 @@ def machine(
     1: it and this process stay on the processor on which it begins (sched_setaffinity(2)). Without `initramfs` the
     guest gets its plan, random numbers and the time over the channel. `park` is NO_SLOT or the slot of a file: with
     `initramfs`, QEMU writes there the state of the guest that has just booted, and is given a control socket as
-    descriptor 5 for that; without, QEMU gets the file as descriptor 5, and the guest goes on from that state.
+    descriptor 5 for that; without, QEMU gets the file as descriptor 5, and the guest goes on from that state. A
+    guest carries out the plan `beginning`, if it is not empty, before it is parked; it ends with `rest`, and `plan`
+    is what follows it. The file `disk`, which that plan may change, is copied to the slot `park_disk` while the
+    guest stands still.
     """
-    return (70, arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park, one_processor)
+    return (70, arguments, environment, initramfs, init, modules, plan, seconds, discard, personality, park, one_processor,
+        beginning, disk, park_disk)
 
 
 def machine_execute(plan: bytes, seconds: int) -> Op:
@@ -537,6 +549,33 @@ def machine_execute(plan: bytes, seconds: int) -> Op:
     A guest that does not begin within `seconds` is a failure to launch.
     """
     return (71, plan, seconds)
+
+
+def rest() -> Op:
+    """Only of a guest's plan that comes in two parts, last of the first: the container's first process waits for the
+    second, whose operations it carries out. A guest may be parked meanwhile.
+    """
+    return (72,)
+
+
+def held_file(path: str | bytes) -> Op:
+    """Only before the pivot of a plan in two parts: the regular file of the guest's own tree is held open for
+    `content`.
+    """
+    return (73, path)
+
+
+def content(number: int, content: bytes) -> Op:
+    """Only of the second part: the content of the file that the `number`th held_file named, from 0; it was empty."""
+    return (74, number, content)
+
+
+def warm(paths: Sequence[str | bytes]) -> Op:
+    """Only of the first part, after the pivot: regular files of the container are read, and the interpreters of
+    programs among them, so that the guest's kernel has them when it is parked. What is not there, or no such file,
+    is left.
+    """
+    return (75, paths)
 
 
 def forget(slot: int, name: str | bytes) -> Op:
