@@ -22,7 +22,7 @@ enum message_type {
     MESSAGE_INPUT_END = 17,
     MESSAGE_SIGNAL = 18, /* number */
     MESSAGE_SIZE = 19,   /* number: rows << 16 | columns */
-    MESSAGE_LEAVE = 20,  /* the client restored its terminal and goes */
+    MESSAGE_LEAVE = 20,  /* the client restored its terminal and goes; number: LEFT or LEFT_BY_KEYS */
     MESSAGE_BROKEN = 21, /* stream: the client cannot write it any more */
     /* keeper <-> monitor, first process <-> keeper */
     MESSAGE_GO = 32,           /* descriptors: idmapped clones, in the order of their slots */
@@ -38,6 +38,9 @@ enum message_type {
     MESSAGE_PROGRAM = 42,      /* number: 1 with standard input; descriptors: a connection, the plan, output, error, perhaps input */
     MESSAGE_ASK = 41,          /* number: a pid; the caller's hooks run until it says MESSAGE_GO (PROTOCOL.md, "Create") */
 };
+
+/* Numbers of MESSAGE_LEAVE. */
+enum { LEFT = 0, LEFT_BY_KEYS = 1 };
 
 struct message {
     uint8_t type;

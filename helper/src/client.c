@@ -61,7 +61,7 @@ static void pass_size(int number)
 static void restore_and_die(int number)
 {
     terminal_restore(STDIN_FILENO, &client.before);
-    channel_tell(client.connection, MESSAGE_LEAVE, 0);
+    channel_tell(client.connection, MESSAGE_LEAVE, LEFT);
     signal(number, SIG_DFL);
     raise(number);
 }
@@ -107,7 +107,7 @@ static void restore(void)
 static _Noreturn void leave(int status)
 {
     restore();
-    channel_tell(client.connection, MESSAGE_LEAVE, 0);
+    channel_tell(client.connection, MESSAGE_LEAVE, LEFT);
     _exit(status);
 }
 
@@ -131,7 +131,7 @@ static int write_stream(int fd, const char *data, size_t size)
 static void leave_by_signal(void)
 {
     restore();
-    channel_tell(client.connection, MESSAGE_LEAVE, 0);
+    channel_tell(client.connection, MESSAGE_LEAVE, LEFT);
     signal(SIGPIPE, SIG_DFL);
     raise(SIGPIPE);
 }
@@ -172,7 +172,8 @@ static _Noreturn void detached(void)
 {
     restore();
     dprintf(STDERR_FILENO, "read escape sequence\n");
-    leave(0);
+    channel_tell(client.connection, MESSAGE_LEAVE, LEFT_BY_KEYS);
+    _exit(0);
 }
 
 static _Noreturn void dropped(void)

@@ -131,6 +131,8 @@ static void obey(struct monitor *monitor, unsigned index, const struct message *
         break;
     case MESSAGE_LEAVE:
         monitor->clients[index].left = true;
+        if (message->number == LEFT_BY_KEYS)
+            events_detached(monitor->run);
         break;
     case MESSAGE_BROKEN:
         if (message->stream == 1 || message->stream == 2)

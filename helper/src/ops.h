@@ -231,7 +231,7 @@ union arguments {
     struct { union value target, set, clear, propagation, recursive; } attributes;
     struct { union value path, mode, major, minor, uid, gid; } device;
     struct { union value flags; } propagation;
-    struct { union value slot, name, start, oom, die, destroy; } events;
+    struct { union value slot, name, start, oom, die, destroy, detach, resize; } events;
 };
 
 struct schema { uint16_t code; uint8_t side; const char *name; const char *types; };
@@ -347,7 +347,7 @@ static const struct schema schemas[] = {
     {326, SIDE_CONTAINER, "device", "suuuuu"},
     {327, SIDE_CONTAINER, "propagation", "q"},
     {329, SIDE_CONTAINER, "move_root", ""},
-    {330, SIDE_HOST, "events", "usssss"},
+    {330, SIDE_HOST, "events", "usssssss"},
     {331, SIDE_CONTAINER, "change_root", ""},
 };
 #endif

@@ -90,8 +90,8 @@ void relay_size(struct monitor *monitor, uint32_t size)
 {
     struct winsize new_size = {.ws_row = (unsigned short)(size >> 16), .ws_col = (unsigned short)size};
 
-    if (monitor->run->kind == STREAMS_TERMINAL)
-        ioctl(monitor->run->output[0], TIOCSWINSZ, &new_size);
+    if (monitor->run->kind == STREAMS_TERMINAL && ioctl(monitor->run->output[0], TIOCSWINSZ, &new_size) == 0)
+        events_resized(monitor->run, size);
 }
 
 void relay_close_output(struct monitor *monitor, unsigned index)

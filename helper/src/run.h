@@ -127,6 +127,8 @@ void status_exited(const struct run *run, bool oom);
 void events_started(const struct run *run);
 void events_ended(const struct run *run, bool oom);
 void events_gone(const struct run *run);
+void events_detached(const struct run *run);
+void events_resized(const struct run *run, uint32_t size);
 
 /* after.c: the operations that come before the exit is reported, and those behind it. */
 void after_before_report(const struct run *run);

@@ -5,9 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +20,7 @@ from estiba.engine import event_log
 from estiba.engine.events import events
 from tests.support.command import command_under_test
 from tests.support.containers import IMAGE
-from tests.support.plans import comm, until
+from tests.support.plans import comm, read_until, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +76,83 @@ def test_a_stopped_writer_holds_no_container_up(engine: Callable[..., str], rema
         container = engine("run", "-d", IMAGE, "true")
         assert engine("wait", container) == "0"
     until(lambda: told(remains, container) == ["create", "start", "die"], "the three events")
+
+
+class Seat:
+    """A terminal of `rows` and `columns` at which a command of the engine runs."""
+
+    def __init__(self, environment: dict[str, str], remains: Remains, rows: int, columns: int, *words: str) -> None:
+        self.master, slave = pty.openpty()
+        self.resize(rows, columns)
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *command_under_test(), *words],
+            stdin=slave, stdout=slave, stderr=slave, env=environment | {"ESTIBA_ROOT": str(remains.root)},
+        )  # fmt: skip
+        os.close(slave)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, keys: bytes, expected: bytes) -> None:
+        os.write(self.master, keys)
+        read_until(self.master, expected)
+
+    def leave(self) -> None:
+        """By the detach keys."""
+        self.type(b"\x10\x11", b"read escape sequence")
+        assert self.process.wait(timeout=30) == 0
+        os.close(self.master)
+
+
+def terminal_events(remains: Remains, container: str) -> list[tuple[str, str, str]]:
+    found = []
+    for line in file_of(remains).read_text().splitlines():
+        event = json.loads(line)
+        attributes = event["Actor"]["Attributes"]
+        if event["id"] == container:
+            found.append((event["Action"], attributes.get("height", ""), attributes.get("width", "")))
+    return found
+
+
+def test_who_sits_at_a_terminal_and_leaves_it(engine: Callable[..., str], environment: dict[str, str], remains: Remains) -> None:
+    """In Docker's order, with its attributes."""
+    ask = b"stty size; echo a''nd\n"
+    first = Seat(environment, remains, 30, 100, "run", "-it", "--name", "box", IMAGE, "sh")
+    first.type(ask, b"30 100\r\nand")
+    first.resize(40, 120)
+    until(lambda: ("resize", "40", "120") in terminal_events(remains, container_of(engine)), "the new size")
+    first.leave()
+    second = Seat(environment, remains, 31, 101, "attach", "box")
+    read_until(second.master, b"# ")  # drawn for the new size: the keys are the client's from now on
+    second.type(ask, b"31 101\r\nand")
+    second.leave()
+    inside = Seat(environment, remains, 32, 102, "exec", "-it", "box", "sh")
+    inside.type(ask, b"32 102\r\nand")
+    inside.leave()
+    container = container_of(engine)
+    until(lambda: "exec_detach" in told(remains, container), "the last to leave")
+    assert terminal_events(remains, container) == [
+        ("create", "", ""), ("attach", "", ""), ("start", "", ""), ("resize", "30", "100"), ("resize", "40", "120"), ("detach", "", ""),
+        ("attach", "", ""), ("resize", "32", "102"), ("resize", "31", "101"), ("detach", "", ""),
+        ("exec_create: sh", "", ""), ("exec_start: sh", "", ""), ("exec_detach", "", ""),
+    ]  # fmt: skip
+    lines = [json.loads(line)["Actor"]["Attributes"] for line in file_of(remains).read_text().splitlines() if '"Action":"exec_' in line]
+    assert len({attributes["execID"] for attributes in lines}) == 1
+
+
+def container_of(engine: Callable[..., str]) -> str:
+    return engine("ps", "-q", "--no-trunc", "-f", "name=box")
+
+
+def test_a_client_that_is_killed_has_not_detached(engine: Callable[..., str], environment: dict[str, str], remains: Remains) -> None:
+    seat = Seat(environment, remains, 30, 100, "run", "-it", "--rm", "--name", "box", IMAGE, "sh")
+    seat.type(b"echo re''ady\n", b"ready")
+    container = container_of(engine)
+    seat.process.kill()
+    seat.process.wait(timeout=30)
+    os.close(seat.master)
+    engine("rm", "-f", "box")
+    assert [word for word in told(remains, container) if word != "resize"] == ["create", "attach", "start", "kill", "die", "destroy"]
 
 
 def test_events_are_followed_over_a_rotation(engine: Callable[..., str], environment: dict[str, str], remains: Remains) -> None:

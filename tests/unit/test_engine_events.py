@@ -43,7 +43,8 @@ def told(store: Store) -> Store:
         (("type=image",), ["pull"]),
         (("container=web", "event=start"), ["start"]),
         (("container=aaaa", "event=start"), ["start"]),
-        (("container=we",), []),
+        (("container=we", "event=start"), ["start"]),
+        (("container=eb",), []),
         (("image=alpine", "event=start"), ["start"]),
         (("image=alpine:3", "type=image"), ["pull"]),
         (("label=tier", "event=start"), ["start"]),
@@ -75,10 +76,20 @@ def test_only_what_is_between_the_times(told: Store) -> None:
 
 
 def test_what_the_helper_tells_is_written_beforehand(store: Store) -> None:
-    start, oom, die, destroy = event_log.lines(actor(store))
-    assert all(text.count(b"\1") == 1 and text.count(b"\2") == 1 and b"\n" not in text for text in (start, oom, die, destroy))
+    start, oom, die, destroy, detach, resize = event_log.lines(actor(store))
+    assert all(text.count(b"\1") == 1 and text.count(b"\2") == 1 and b"\n" not in text for text in (start, oom, die, destroy, detach, resize))
     assert b'"exitCode":"\3"' in die
-    assert b"\3" not in start + oom + destroy
+    assert b'"height":"\4","width":"\5"' in resize
+    assert not any(byte in start + oom + destroy + detach for byte in b"\3\4\5")
+
+
+def test_what_the_helper_tells_of_a_program_that_entered(store: Store) -> None:
+    start, oom, die, destroy, detach, resize = event_log.exec_lines(actor(store), ["sh", "-l"])
+    mark = next(events(store, since="1h", until="0s"))["Actor"]["Attributes"]["execID"].encode()
+    assert all(b'"execID":"%b"' % mark in text for text in (start, die, detach))
+    assert b'"Action":"exec_start: sh -l"' in start
+    assert b'"Action":"exec_detach"' in detach
+    assert (oom, destroy, resize) == (b"", b"", b""), "as in Docker's API"
 
 
 def test_lines_that_are_cut_are_passed_over(told: Store) -> None:

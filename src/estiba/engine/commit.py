@@ -68,6 +68,8 @@ def commit(
             document["author"] = author
         layers = [*_descriptors(store, container), *([top] if top else [])]
         made = add_image(store, encode(document), layers, target)
+    if target is not None:
+        event_log.image(store, "tag", str(made.id), target.familiar)
     attributes = {"comment": message, "imageID": str(made.id), "imageRef": target.familiar if target else ""}
     event_log.container(container, "commit", **attributes)
     return made

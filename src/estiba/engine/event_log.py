@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 
 LONGEST = 1 << 20
-# Bytes of a line that stand for the moment and the exit code (helper/ops.toml).
-_SECONDS, _NANOSECONDS, _CODE = b"\1", b"\2", b"\3"
+# Bytes of a line that stand for the moment; others do for the exit code, and a terminal's rows and columns (helper/ops.toml).
+_SECONDS, _NANOSECONDS = b"\1", b"\2"
+_CODE, _ROWS, _COLUMNS = "\3", "\4", "\5"
 # As long as the helper waits for a lock whose holder was stopped.
 _TRIES, _PAUSE_SECONDS = 200, 0.005
 
@@ -89,19 +90,29 @@ def prune(store: Store, kind: str, freed: int) -> None:
     _append(path(store.runtime, store.containers), [_line(kind, "prune", "", {"reclaimed": str(freed)}, {"status": "prune", "id": ""})])
 
 
-def lines(subject: Subject) -> tuple[bytes, bytes, bytes, bytes]:
-    """What the helper tells of a container: start, oom, die, destroy."""
-    die = _container_line(subject, "die", {"exitCode": "\3"}).replace(b'"\\u0003"', b'"' + _CODE + b'"')
-    return _container_line(subject, "start", {}), _container_line(subject, "oom", {}), die, _container_line(subject, "destroy", {})
+def lines(subject: Subject) -> tuple[bytes, ...]:
+    """What the helper tells of a container: start, oom, die, destroy, detach, resize."""
+    simple = {action: _container_line(subject, action, {}) for action in ("start", "oom", "destroy", "detach")}
+    die = _with_numbers(subject, "die", {}, exitCode=_CODE)
+    resize = _with_numbers(subject, "resize", {}, height=_ROWS, width=_COLUMNS)
+    return simple["start"], simple["oom"], die, simple["destroy"], simple["detach"], resize
 
 
-def exec_lines(subject: Subject, command: Sequence[str]) -> tuple[bytes, bytes, bytes, bytes]:
+def exec_lines(subject: Subject, command: Sequence[str]) -> tuple[bytes, ...]:
     """Tells that `command` is about to be executed in a container, and returns what the helper tells of it, as `lines`."""
     words = " ".join(command)
     mark = {"execID": os.urandom(32).hex()}
     container(subject, f"exec_create: {words}", **mark)
-    die = _container_line(subject, "exec_die", {**mark, "exitCode": "\3"}).replace(b'"\\u0003"', b'"' + _CODE + b'"')
-    return _container_line(subject, f"exec_start: {words}", mark), b"", die, b""
+    die = _with_numbers(subject, "exec_die", mark, exitCode=_CODE)
+    return _container_line(subject, f"exec_start: {words}", mark), b"", die, b"", _container_line(subject, "exec_detach", mark), b""
+
+
+def _with_numbers(subject: Subject, action: str, attributes: Mapping[str, str], **numbers: str) -> bytes:
+    """A line whose `numbers` the helper puts in."""
+    line = _container_line(subject, action, {**attributes, **numbers})
+    for byte in numbers.values():
+        line = line.replace(dumps(byte), b'"%b"' % byte.encode("ascii"))
+    return line
 
 
 def _container_line(subject: Subject, action: str, attributes: Mapping[str, str]) -> bytes:

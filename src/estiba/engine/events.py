@@ -150,7 +150,9 @@ def _matches(event: Event, kind: str, values: Sequence[str]) -> bool:
     if kind in ("type", "scope"):
         return event["Type" if kind == "type" else "scope"] in values
     if kind == "container":
-        return event["Type"] == "container" and any(identity.startswith(value) or attributes.get("name") == value for value in values)
+        return event["Type"] == "container" and any(
+            name.startswith(value) for value in values for name in (identity, attributes.get("name", ""))  # as Docker
+        )
     if kind == "image":
         named = [attributes.get("image", "")] if event["Type"] == "container" else [identity, attributes.get("name", "")]
         return any(name == value or name.rpartition(":")[0] == value for name in named for value in values if name)

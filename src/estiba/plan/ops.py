@@ -128,7 +128,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     326: ("device", "container", "suuuuu", ("path", "mode", "major", "minor", "uid", "gid")),
     327: ("propagation", "container", "q", ("flags",)),
     329: ("move_root", "container", "", ()),
-    330: ("events", "host", "usssss", ("slot", "name", "start", "oom", "die", "destroy")),
+    330: ("events", "host", "usssssss", ("slot", "name", "start", "oom", "die", "destroy", "detach", "resize")),
     331: ("change_root", "container", "", ()),
 }
 
@@ -873,13 +873,23 @@ def move_root() -> Op:
     return (329,)
 
 
-def events(slot: int, name: str | bytes, start: str | bytes, oom: str | bytes, die: str | bytes, destroy: str | bytes) -> Op:
+def events(
+    slot: int,
+    name: str | bytes,
+    start: str | bytes,
+    oom: str | bytes,
+    die: str | bytes,
+    destroy: str | bytes,
+    detach: str | bytes,
+    resize: str | bytes,
+) -> Op:
     """Lines for the file `name` of the slot's directory, each appended when it happens: the program was executed; it
-    has ended, and the kernel had killed for want of memory; it has ended; `discard` has taken the container away.
-    In a text the byte 1 stands for the time in seconds since 1970, 2 for that in nanoseconds, 3 for the exit code.
-    An empty text tells nothing.
+    has ended, and the kernel had killed for want of memory; it has ended; `discard` has taken the container away; a
+    client has left by the detach keys; a client has given the terminal its size. In a text the byte 1 stands for
+    the time in seconds since 1970, 2 for that in nanoseconds, 3 for the exit code, 4 and 5 for the terminal's rows
+    and columns. An empty text tells nothing.
     """
-    return (330, slot, name, start, oom, die, destroy)
+    return (330, slot, name, start, oom, die, destroy, detach, resize)
 
 
 def change_root() -> Op:
