@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from estiba.linux import probes
+from estiba.linux import kvm, probes
 from estiba.plan.helper import helper_path
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
     from tests.support.command import Command
@@ -50,6 +51,36 @@ def test_a_forbidding_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not finding.works
     assert "max_user_namespaces" in finding.reason
     assert finding.remedy
+
+
+def test_each_way_in_which_kvm_is_missing_has_its_own_hint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    denied = tmp_path / "kvm"
+    denied.touch(mode=0o000)
+    for path, hint in ((tmp_path / "none", "load the module kvm_intel"), (Path("/dev/null"), "ask whoever runs the outer machine")):
+        monkeypatch.setattr(kvm, "DEVICE", str(path))
+        assert probes.kvm_remedy().startswith(hint)
+    monkeypatch.setattr(kvm, "DEVICE", str(denied))
+    me = os.geteuid()
+    os.seteuid(65534 if me == 0 else me)
+    try:
+        remedy = probes.kvm_remedy()
+    finally:
+        os.seteuid(me)
+    assert "--groups kvm" in remedy
+    assert "firmware" not in remedy
+
+
+def test_doctor_says_what_para_is_here(estiba: Command, uml: Path) -> None:
+    """With a kernel for User-Mode Linux alone: either there is none for QEMU, or KVM is of no use, and the reason is told."""
+    estiba("kernel", "import", str(uml))
+    report = json.loads(estiba("doctor", "--format", "json").stdout)
+    found = {finding["name"]: finding for finding in report["findings"]}
+    para = found["machine: para"]
+    assert para["works"] is True
+    assert re.match(r"a container ran \(\d+ ms with its store\) on User-Mode Linux, for ", para["reason"])
+    why = "there is no kernel for QEMU" if found["KVM"]["works"] else f"KVM runs no guests here: {found['KVM']['reason']}"
+    assert para["reason"].endswith(why)
+    assert found["machine: full"]["reason"] == "there is no kernel for QEMU"
 
 
 def test_info_has_what_scripts_ask_for(estiba: Command) -> None:

@@ -151,8 +151,8 @@ def test_a_flag_the_command_does_not_have_is_a_bug() -> None:
 
 
 def test_nearest() -> None:
-    assert nearest("imags", ["images", "import"]) == "images"
-    assert nearest("qqqq", ["images", "import"]) == ""
+    assert nearest("imags", ["images", "import"]) == ["images"]
+    assert nearest("qqqq", ["images", "import"]) == []
 
 
 @given(st.lists(st.text(max_size=12), max_size=8))

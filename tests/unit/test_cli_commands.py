@@ -133,6 +133,10 @@ def test_restart_no_is_dockers_default() -> None:
     ("words", "message"),
     [
         (["imags"], "estiba: cannot parse 'estiba': unknown command 'imags'\nhint: did you mean 'estiba images'?\n"),
+        (
+            ["imagse"],
+            "estiba: cannot parse 'estiba': unknown command 'imagse'\nhint: did you mean 'estiba image' or 'estiba images'?\n",
+        ),
         (["image", "lss"], "estiba: cannot parse 'estiba image': unknown command 'lss'\nhint: did you mean 'estiba image ls'?\n"),
         (["q\x1b[2J"], "estiba: cannot parse 'estiba': unknown command 'q\\x1b[2J'\nhint: see 'estiba --help'\n"),
         (["volume", "ls"], "estiba: cannot run 'estiba volume': estiba has no such command yet\nhint: see 'estiba --help' for those it has\n"),

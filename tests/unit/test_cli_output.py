@@ -64,6 +64,18 @@ def test_table_that_is_drawn_again_covers_the_one_before(capfd: pytest.CaptureFi
     assert capfd.readouterr().out == "\x1b[HNAME      SIZE\x1b[K\na         b\x1b[K\n\x1b[J"
 
 
+def test_one_column_of_a_table_that_is_drawn_again_gives_way(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row("a-rather-long-name-" * 3, "7.8MB"), Row("漢" * 30, "1kB"), Row("short", "2kB")]
+    for columns, first in (("30", "a-rather-long-name-a-…   7.8MB"), ("200", f"{'a-rather-long-name-' * 3}      7.8MB")):
+        monkeypatch.setenv("COLUMNS", columns)
+        show(rows, COLUMNS, redraw=True, gives_way="Name")
+        lines = [line.removesuffix("\x1b[K") for line in capfd.readouterr().out.splitlines()]
+        assert lines[1] == first
+        assert all(cell_width(line.replace("\x1b[H", "")) <= int(columns) for line in lines)
+    show(rows, COLUMNS, gives_way="Name")
+    assert "a-rather-long-name-" * 3 in capfd.readouterr().out, "what is not drawn again may be read by a program"
+
+
 def test_empty_table_has_its_heading(capfd: pytest.CaptureFixture[str]) -> None:
     show([], COLUMNS)
     assert capfd.readouterr().out == "NAME      SIZE\n"

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # The spellings of strconv.ParseBool.
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
+#: A suggestion is as good as another when their likenesses, of 1 at most, differ by less.
+_AS_NEAR = 0.1
 
 
 class Flag:
@@ -344,7 +346,7 @@ class _Parser:
 
     def _unknown(self, shown: str, known: list[str]) -> InvalidArgument:
         near = nearest(shown, known)
-        return self._refuse(f"unknown flag {shown}", hint=f"did you mean {near}?" if near else self._see_help())
+        return self._refuse(f"unknown flag {shown}", hint=f"did you mean {' or '.join(near)}?" if near else self._see_help())
 
     def _see_help(self) -> str:
         return f"see '{self._said()} --help'"
@@ -366,9 +368,10 @@ def parse(command: Command, words: Sequence[str]) -> Invocation:
     return _Parser(command).parse(words)
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """The known word that `word` was probably meant to be, or an empty string."""
-    from difflib import get_close_matches
+def nearest(word: str, known: Sequence[str]) -> list[str]:
+    """The known words that `word` was probably meant to be, the nearest first: of some that are as near as another, all."""
+    from difflib import SequenceMatcher, get_close_matches
 
-    found = get_close_matches(word, known, n=1, cutoff=0.6)
-    return found[0] if found else ""
+    found = get_close_matches(word, known, n=3, cutoff=0.6)
+    likeness = [SequenceMatcher(None, word, each).ratio() for each in found]
+    return [each for each, like in zip(found, likeness, strict=True) if like > max(likeness) - _AS_NEAR]

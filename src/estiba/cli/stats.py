@@ -36,7 +36,7 @@ def _run(context: Context, found: Invocation) -> int:
     for rows in stats(
         context.store, context.settings, found.arguments, every=found.switch("all"), full=found.switch("no-trunc"), once=once
     ):
-        show(rows, _COLUMNS, default=_DEFAULT, form=form, redraw=redraws)
+        show(rows, _COLUMNS, default=_DEFAULT, form=form, redraw=redraws, gives_way="" if found.switch("no-trunc") else "Name")
     return 0
 
 

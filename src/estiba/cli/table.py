@@ -48,6 +48,7 @@ def show(
     default: Sequence[str] | None = None,
     form: str = "",
     redraw: bool = False,
+    gives_way: str = "",
 ) -> None:
     """Write a list of objects as a table, as JSON lines or through a template.
 
@@ -57,15 +58,37 @@ def show(
         default: the fields of the usual table, if not all.
         form: the value of ``--format``.
         redraw: whether a usual table takes the place of what the terminal shows, and no more is rewritten than that: it does not flicker.
+        gives_way: the field that is cut short where a table that is redrawn would be wider than its terminal.
     Raises InvalidArgument for a wrong template, also when there are no rows.
     """
     if form == "json":
         _show_json(rows, columns)
     elif form in ("", "table"):
         fields = list(default or columns)
-        _show_table([[columns[field] for field in fields], *([_cell(row, field) for field in fields] for row in rows)], redraw=redraw)
+        table = [[columns[field] for field in fields], *([_cell(row, field) for field in fields] for row in rows)]
+        if redraw and gives_way in fields:
+            _narrow(table, fields.index(gives_way))
+        _show_table(table, redraw=redraw)
     else:
         _show_template(rows, columns, form)
+
+
+def _narrow(table: list[list[str]], at: int) -> None:
+    """Cuts the cells of a column short, as far as lines would be too long for the terminal, and its heading is not."""
+    too_long = max(map(cell_width, aligned(table))) - output.width()
+    longest = max(cell_width(row[at]) for row in table)
+    room = max(longest - max(too_long, 0), cell_width(table[0][at]), _LEAST_WIDTH - _PADDING)
+    for row in table:
+        row[at] = clipped(row[at], room)
+
+
+def clipped(text: str, width: int) -> str:
+    """The text in as many columns of the terminal, with an ellipsis for what is cut off."""
+    if cell_width(text) <= width:
+        return text
+    while text and cell_width(text) >= width:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _cell(row: object, field: str) -> str:

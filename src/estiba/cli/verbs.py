@@ -161,5 +161,5 @@ def _unknown_verb(path: str, word: str, table: Mapping[str, object]) -> EstibaEr
         return NotImplemented(f"cannot run '{said} {word}': estiba has no such command yet", hint="see 'estiba --help' for those it has")
     near = nearest(word, [known for known in table if known[0] != "_"])
     kind = "flag" if word[:1] == "-" else "command"
-    hint = f"did you mean '{said} {near}'?" if near else f"see '{said} --help'"
+    hint = f"did you mean {' or '.join(repr(f'{said} {each}') for each in near)}?" if near else f"see '{said} --help'"
     return InvalidArgument(f"cannot parse '{said}': unknown {kind} {word!r}", hint=hint)

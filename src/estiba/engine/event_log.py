@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from estiba.store.layout import Store
 
+    Lines = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+
     class Subject(Protocol):
         """A container that something happens to."""
 
@@ -90,7 +92,7 @@ def prune(store: Store, kind: str, freed: int) -> None:
     _append(path(store.runtime, store.containers), [_line(kind, "prune", "", {"reclaimed": str(freed)}, {"status": "prune", "id": ""})])
 
 
-def lines(subject: Subject) -> tuple[bytes, ...]:
+def lines(subject: Subject) -> Lines:
     """What the helper tells of a container: start, oom, die, destroy, detach, resize."""
     simple = {action: _container_line(subject, action, {}) for action in ("start", "oom", "destroy", "detach")}
     die = _with_numbers(subject, "die", {}, exitCode=_CODE)
@@ -98,7 +100,7 @@ def lines(subject: Subject) -> tuple[bytes, ...]:
     return simple["start"], simple["oom"], die, simple["destroy"], simple["detach"], resize
 
 
-def exec_lines(subject: Subject, command: Sequence[str]) -> tuple[bytes, ...]:
+def exec_lines(subject: Subject, command: Sequence[str]) -> Lines:
     """Tells that `command` is about to be executed in a container, and returns what the helper tells of it, as `lines`."""
     words = " ".join(command)
     mark = {"execID": os.urandom(32).hex()}

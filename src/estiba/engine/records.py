@@ -325,6 +325,11 @@ def stopped(runtime: str) -> list[str]:
     return [f"{folder}/{name}" for folder in (f"{runtime}/frozen", f"{runtime}/paused") for name in _names(folder)]
 
 
+def updating(runtime: str) -> list[str]:
+    """Links to the folders of containers that an `update` is at, or was killed at (engine/updating.py)."""
+    return [f"{runtime}/updating/{name}" for name in _names(f"{runtime}/updating")]
+
+
 def _names(folder: str) -> list[str]:
     try:
         return os.listdir(folder)

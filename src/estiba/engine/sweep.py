@@ -28,7 +28,7 @@ def sweep(store: Store, settings: Settings, *, thoroughly: bool = False) -> None
         from estiba.engine.after_boot import after_boot
 
         after_boot(store, settings, seen)
-    if _holds_something(f"{store.runtime}/updating"):
+    if records.updating(store.runtime):
         from estiba.engine import updating
 
         updating.finish_all(store)
@@ -41,13 +41,6 @@ def sweep(store: Store, settings: Settings, *, thoroughly: bool = False) -> None
         from estiba.store import gc
 
         gc.sweep(store)
-
-
-def _holds_something(folder: str) -> bool:
-    try:
-        return bool(os.listdir(folder))
-    except FileNotFoundError:
-        return False
 
 
 def _is_abandoned(folder: str) -> bool:

@@ -13,7 +13,7 @@ import os
 import resource
 from typing import TYPE_CHECKING
 
-from estiba.engine import containers
+from estiba.engine import containers, records
 from estiba.errors import DataLoss, EstibaError, FailedPrecondition
 from estiba.linux import cgroup
 from estiba.linux.cgroup_change import before, change, put_back
@@ -77,8 +77,7 @@ def finish(store: Store, folder: str) -> None:
 
 def finish_all(store: Store) -> None:
     """As `finish`, for every container of this store; those that somebody changes at this moment are left to him."""
-    for name in os.listdir(f"{store.runtime}/updating"):
-        link = f"{store.runtime}/updating/{name}"
+    for link in records.updating(store.runtime):
         try:
             folder = os.readlink(link)
         except FileNotFoundError:

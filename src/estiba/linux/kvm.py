@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 
+DEVICE = "/dev/kvm"
 LIMIT_SECONDS = 0.05
 
 _GET_API_VERSION, _CREATE_VM, _GET_VCPU_MMAP_SIZE = 0xAE00, 0xAE01, 0xAE04
@@ -36,8 +37,8 @@ def probe() -> tuple[bool, str]:
     """Returns whether KVM can be used, and what was seen; what cannot be tried does not count as usable."""
     if os.uname().machine != "x86_64":
         return False, "not tried: the probe is for x86_64"
-    if not os.path.exists("/dev/kvm"):
-        return False, "there is no /dev/kvm"
+    if not os.path.exists(DEVICE):
+        return False, f"there is no {DEVICE}"
     command = [sys.executable, "-I", "-S", __file__]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
@@ -67,7 +68,7 @@ def _run_guest() -> str:
     import mmap
     import signal
 
-    device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     version = fcntl.ioctl(device, _GET_API_VERSION, 0)
     if version != _API_VERSION:
         return f"KVM's version is {version}, not {_API_VERSION}"
@@ -98,7 +99,7 @@ def main() -> int:
     try:
         trouble = _run_guest()
     except OSError as error:
-        trouble = f"/dev/kvm: {(error.strerror or 'it fails').lower()}"
+        trouble = f"{DEVICE}: {(error.strerror or 'it fails').lower()}"
     sys.stdout.write(f"{trouble or 'a guest ran'}\n")
     return 1 if trouble else 0
 

@@ -79,5 +79,17 @@ def landlock() -> Finding:
 def kvm() -> Finding:
     """Whether a guest runs on /dev/kvm as hardware would run it (linux/kvm.py)."""
     works, reason = guest.probe()
-    remedy = "enable virtualization in the firmware, or in the outer machine, and join the group kvm; containers need none of it"
-    return Finding("KVM", works, reason, remedy)
+    return Finding("KVM", works, reason, f"{kvm_remedy()}; containers need none of it")
+
+
+def kvm_remedy() -> str:
+    """What would let guests run on KVM: it is not there, or not this user's, or does not run them as hardware would."""
+    try:
+        os.close(os.open(guest.DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except PermissionError:
+        if os.geteuid() == 0:
+            return f"give the outer container the device: --device {guest.DEVICE}"
+        return "as root: usermod --append --groups kvm USER, then log in again"
+    except OSError:
+        return "load the module kvm_intel or kvm_amd; where it fails, enable virtualization in the firmware, or nested in the outer machine"
+    return "ask whoever runs the outer machine for nested virtualization by its hardware; QEMU emulates the processor until then"

@@ -6,10 +6,15 @@ import os
 
 
 def start_time(pid: int) -> str:
-    """Returns a process's start time in clock ticks, empty when it is gone (proc_pid_stat(5), field 22)."""
+    """Returns a process's start time in clock ticks, empty when it is gone."""
+    return _field(pid, 22)
+
+
+def _field(pid: int | str, number: int) -> str:
+    """A field of proc_pid_stat(5) behind the second, empty for a process that is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
+            return file.read().rpartition(b")")[2].split()[number - 3].decode("ascii")
     except (FileNotFoundError, ProcessLookupError):
         return ""
 
@@ -32,9 +37,8 @@ def child(pid: int) -> int | None:
 
 def _parent(name: str) -> int:
     try:
-        with open(f"/proc/{name}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return int(_field(name, 4) or 0)
+    except PermissionError:  # another user's, where /proc is mounted with hidepid=1
         return 0
 
 

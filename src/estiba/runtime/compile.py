@@ -115,7 +115,7 @@ class Bindings:
         self.idmapped: list[tuple[int, bool]] = []
         self.cgroups: list[tuple[int, bytes]] = []
         self.status: int | None = None
-        self.events: tuple[int, str, *tuple[bytes, ...]] | None = None
+        self.events: tuple[int, str, bytes, bytes, bytes, bytes, bytes, bytes] | None = None
         self.listen: tuple[int, str] | None = None
         self.log: tuple[int, str, int, int] | None = None
         self.report: int | None = None
