@@ -31,7 +31,7 @@ from estiba.errors import CommandNotFound, FailedPrecondition, LaunchFailed
 from estiba.runtime.options import RunOptions
 from estiba.store.layout import Store
 from tests.support.containers import IMAGE
-from tests.support.kernels import EVERY_RUNG
+from tests.support.kernels import AND_FULL, EVERY_RUNG, FULL
 from tests.support.plans import Running, comm, descendants, read_until, until
 
 if TYPE_CHECKING:
@@ -64,6 +64,19 @@ def test_exec_is_what_it_is_in_every_container(live: Live, rung: tuple[str, ...]
     live("exec", "-d", "box", "sh", "-c", "echo there > /tmp/mark; exec sleep 1000")
     until(lambda: live("exec", "box", "cat", "/tmp/mark", status=None) == "there\n", "the program that nobody waits for")
     assert "sleep 1000" in live("top", "box")
+    assert live("exec", "box", "sh", "-c", "kill -9 $$", status=137) == ""
+
+
+@FULL
+def test_exec_over_a_serial_line(live: Live, rung: tuple[str, ...]) -> None:
+    """The channel of a machine that is emulated altogether: more bytes in both directions than it takes at once."""
+    live.start("true", *rung, "-e", "OWN=1")
+    done = live.full("exec", "-i", "-w", "/etc", "box", "sh", "-c", "echo out $OWN; echo err >&2; pwd; wc -c; exit 7", stdin=b"\0\r\n\x11" * 5000, status=7)
+    assert (done.stdout, done.stderr) == (b"out 1\n/etc\n20000\n", b"err\n")
+    data = random.Random(1).randbytes(20_000)
+    assert live.full("exec", "-i", "box", "cat", stdin=data).stdout == data
+    assert live("exec", "box", "wc", "-c", stdin=b"not sent") == "0\n"
+    assert "not found in the container's PATH" in os.fsdecode(live.full("exec", "box", "nosuch", status=127).stderr)
     assert live("exec", "box", "sh", "-c", "kill -9 $$", status=137) == ""
 
 
@@ -102,7 +115,7 @@ def test_more_than_a_machine_takes(live: Live, rung: tuple[str, ...]) -> None:
     until(lambda: live.full("exec", "box", "true", status=None).returncode == 0, "room for another")
 
 
-@EVERY_RUNG
+@AND_FULL
 def test_terminal_signals_and_detaching(live: Live, rung: tuple[str, ...]) -> None:
     live.start("true", *rung)
     ours, theirs = pty.openpty()

@@ -56,3 +56,5 @@ def rung(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 EVERY_RUNG = pytest.mark.parametrize("rung", ["para", "partial"], indirect=True)
+AND_FULL = pytest.mark.parametrize("rung", ["para", "partial", "full"], indirect=True)
+FULL = pytest.mark.parametrize("rung", ["full"], indirect=True)
