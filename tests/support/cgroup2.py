@@ -15,15 +15,12 @@ INIT = TOP / "tests" / "guest" / "guest_init.py"
 MEMORY = "768M"
 
 
-def boot(kernel: Path, folder: Path, commands: list[list[str]]) -> list[dict[str, Any]]:
-    """Runs the commands in a guest; the kernel's own exit status says nothing, the line of results does."""
-    init = folder / "init"
-    (folder / "commands").write_text(json.dumps(commands))
-    init.write_text(f"#!/bin/sh\nexec {sys.executable} -B {INIT} {folder}/commands {TOP}\n")
-    init.chmod(0o755)
+def boot(kernel: Path, folder: Path, commands: list[list[str]], *words: str) -> list[dict[str, Any]]:
+    """Runs the commands in a guest, whose kernel is given `words`, too; its own exit status says nothing, the line of results does."""
+    init = script(folder, "init", commands)
     guest = subprocess.Popen(
         [kernel, f"mem={MEMORY}", "seccomp=on", "lpj=10000000", "quiet", "con0=null,fd:1", "con=null", "ssl=null",
-         f"uml_dir={folder}/uml", "umid=guest", "rootfstype=hostfs", "rootflags=/", "ro", f"init={init}"],
+         f"uml_dir={folder}/uml", "umid=guest", "rootfstype=hostfs", "rootflags=/", "ro", f"init={init}", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     try:
@@ -36,3 +33,12 @@ def boot(kernel: Path, folder: Path, commands: list[list[str]]) -> list[dict[str
     assert lines, output
     results: list[dict[str, Any]] = json.loads(lines[0].removeprefix("RESULTS "))
     return results
+
+
+def script(folder: Path, name: str, commands: list[list[str]]) -> Path:
+    """A program of the guest that runs commands and prints their results as the line that `boot` returns."""
+    path = folder / name
+    (folder / f"{name}.json").write_text(json.dumps(commands))
+    path.write_text(f"#!/bin/sh\nexec {sys.executable} -B {INIT} {folder}/{name}.json {TOP}\n")
+    path.chmod(0o755)
+    return path
