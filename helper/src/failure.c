@@ -59,13 +59,22 @@ static const char *find_hint(const char *step, int error)
     return NULL;
 }
 
-/* A record is one line, and what it quotes may come from an image: control characters become question marks, also those from
- * U+0080 to U+009F (ECMA-48, 5.3), of which U+009B begins a sequence as ESC [ does. */
-static void sanitize(char *text)
+/* U+200E, U+200F, U+2028 to U+202E and U+2066 to U+2069 turn the text behind them round or end its line (Unicode, UAX #9). */
+static bool turns_text(const unsigned char *at)
+{
+    if (at[0] != 0xe2 || (at[1] != 0x80 && at[1] != 0x81))
+        return false;
+    return at[1] == 0x80 ? at[2] == 0x8e || at[2] == 0x8f || (at[2] >= 0xa8 && at[2] <= 0xae) : at[2] >= 0xa6 && at[2] <= 0xa9;
+}
+
+/* Control characters become question marks, also those from U+0080 to U+009F (ECMA-48, 5.3), of which U+009B begins a sequence as ESC [ does. */
+void sanitize(char *text)
 {
     for (unsigned char *at = (unsigned char *)text; *at != '\0'; at++) {
         if (*at == 0xc2 && (at[1] & 0xe0) == 0x80)
             at[1] = *at = '?';
+        else if (turns_text(at))
+            at[0] = at[1] = at[2] = '?';
         else if (*at < 0x20 || *at == 0x7f)
             *at = '?';
     }

@@ -26,6 +26,9 @@ void set_failure_subject(const char *subject, int status);
 /* Hands out a record that another machine's process made, made harmless, and ends the process. */
 _Noreturn void fail_as(const char *record, size_t size);
 
+/* What an image or a guest says, quoted in a line: nothing in it is obeyed by a terminal. */
+void sanitize(char *text);
+
 /* The exit status that a record means. */
 int record_status(const char *record);
 

@@ -101,6 +101,8 @@ static const char *last_words(void)
         if (stop)
             break;
     }
+    if (found != NULL)
+        sanitize(found);
     char *text = found != NULL && found[0] == '[' ? strstr(found, "] ") : NULL;
     return text != NULL ? text + 2 : found != NULL ? found : "it said nothing";
 }

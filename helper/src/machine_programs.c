@@ -88,9 +88,8 @@ static void take_mail(void)
     struct message message;
 
     brought.count = 0;
-    if (channel_receive(mailbox, &message, NULL, 0, &brought, MSG_DONTWAIT) < 0)
-        return;
-    bool whole = message.type == MESSAGE_PROGRAM && brought.count >= INPUT && brought.count <= MAX_BROUGHT;
+    bool arrived = channel_receive(mailbox, &message, NULL, 0, &brought, MSG_DONTWAIT) >= 0;
+    bool whole = arrived && message.type == MESSAGE_PROGRAM && brought.count >= INPUT && brought.count <= MAX_BROUGHT;
     struct program *self = free_program();
     if (whole && self == NULL)
         tell(brought.fds[CONNECTION], MESSAGE_FAILED, 0, full, sizeof full - 1);

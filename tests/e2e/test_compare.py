@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from estiba.cli.compare_html import html
-from estiba.engine.compare import Figure, Report, RungReport
+from estiba.engine.compare import Figure, Report, RungReport, measure
 from estiba.engine.compare.metrics import METRICS
 from estiba.engine.compare.rungs import files_of, rungs
+from estiba.errors import Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,17 @@ pytestmark = pytest.mark.e2e
 def image(estiba: Command, alpine_tar: Path) -> str:
     estiba("import", str(alpine_tar), "local/base:1")
     return "local/base:1"
+
+
+def test_a_program_that_writes_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image's own, or one of a guest: no more is kept than a figure needs, and what is none is not taken for one."""
+    monkeypatch.setattr(measure, "_KEPT", 10)
+    assert measure.output_of(["sh", "-c", "echo begin; head -c 10000000 /dev/zero"]) == "begin\n" + 4 * "\0"
+    assert measure.output_of(["sh", "-c", "echo begin"]) == "begin\n", "the twin"
+    for text in ("nan", "inf", "1e999", "-1", "1.2.3", "٣", "9" * 5000):
+        with pytest.raises(Unavailable, match="what it measured is no number"):
+            measure._number(text)
+    assert (measure._number("12"), measure._number("0.5")) == (12, 0.5)
 
 
 def test_every_figure_of_a_container_is_measured(estiba: Command, image: str) -> None:

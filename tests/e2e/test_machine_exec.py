@@ -205,9 +205,14 @@ def test_nonsense_in_the_mailbox_is_left(live: Live, rung: tuple[str, ...], tmp_
                 answer = ours.recv(4096) if plan is nonsense else b""
                 assert plan is not nonsense or answer[0] == 3, "failed (helper/PROTOCOL.md)"
         mail.send(b"short")
+        held = len(os.listdir(f"/proc/{pid}/fd"))
+        with open("/dev/null", "r+b") as null:
+            for _ in range(20):
+                socket.send_fds(mail, [b"short"], [null.fileno()] * 50)
         mail.send(struct.pack("<BBHIQ", 3, 0, 0, 0, 0))
     assert live("exec", "box", "echo", "well") == "well\n"
     assert live.inside("echo here") == "here"
+    until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= held, "what came with nonsense is closed")
 
 
 def test_a_reader_that_has_enough_ends_its_own_program_alone(live: Live, rung: tuple[str, ...]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import pty
 import subprocess
 import tarfile
 import tempfile
@@ -84,12 +86,29 @@ def test_keys_of_the_session_are_seen_by_a_child(keys: Path) -> None:
 # --- what an image says to the terminal -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sequence", ["\\u009b31m", "\\u001b[31m", "\\u0007", "\\u007f"])
+@pytest.mark.parametrize("sequence", ["\\u009b31m", "\\u001b[31m", "\\u0007", "\\u007f", "\\u202e", "\\u2066"])
 def test_command_of_an_image_controls_no_terminal(estiba: Command, alpine_tar: Path, sequence: str) -> None:
     estiba("import", "--change", f'CMD ["no{sequence}such"]', str(alpine_tar), "speaks")
     text = estiba("run", "--rm", "speaks", status=127).stderr
     assert "no?" in text
     assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_plan_of_an_image_controls_no_terminal(estiba: Command, alpine_tar: Path, environment: dict[str, str], *, terminal: bool) -> None:
+    """JSON escapes what is below U+0020 and nothing else; a file or pipe gets it as it is."""
+    estiba("import", "--change", "ENV SAID=no\u009b31m\u202e\u007fsuch", str(alpine_tar), "speaks")
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    text = b""
+    with subprocess.Popen([*command_under_test(), "run", "--dry-run", "speaks", "true"], stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # EIO: a terminal whose other end nobody has any more
+            while piece := os.read(ours, 4096):
+                text += piece
+        os.close(ours)
+    assert process.returncode == 0
+    assert b"SAID=no" in text
+    assert text.decode().translate(dict.fromkeys(b"\r\n\t")).isprintable() == terminal
 
 
 def test_command_of_an_image_is_told_in_its_own_letters(estiba: Command, alpine_tar: Path) -> None:

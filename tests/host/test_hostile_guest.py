@@ -129,3 +129,15 @@ def test_console_that_a_process_holds(guest_root: GuestRoot, tmp_path: Path) -> 
     done = guest_root("true", kernel=impostor(tmp_path, "if (fork() == 0) { close(3); close(4); pause(); } return 1;"))
     assert done.returncode == 125
     assert "its kernel ended: booting" in done.stderr
+
+
+@pytest.mark.parametrize("said", [b"\x1b[31m", "\u009b31m".encode(), "\u202e".encode(), b"\x07"])
+def test_last_words_control_no_terminal(live: Live, tmp_path: Path, said: bytes) -> None:
+    """They stand in a sentence of this machine's."""
+    text = "".join(f"\\{byte:03o}" for byte in said)
+    kernel = str(impostor(tmp_path, BEGIN + f'puts("Kernel panic: {text}words"); fflush(stdout); usleep(100000); return 1;'))
+    done = live.full("run", "--rm", "--isolation", "para", "--kernel", kernel, IMAGE, "true", status=125)
+    line = done.stderr.decode().strip()
+    assert line.startswith("estiba: the machine ended before its program: its kernel ended: Kernel panic: ?")
+    assert line.endswith("words")
+    assert line.isprintable()

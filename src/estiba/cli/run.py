@@ -180,7 +180,7 @@ def _run(context: Context, found: Invocation) -> int:
 
         return progress_for(quiet=options.quiet)
 
-    return run(context.store, context.settings, options, progress=progress, write=output.write)
+    return run(context.store, context.settings, options, progress=progress, write=output.raw)
 
 
 SECTIONS = {

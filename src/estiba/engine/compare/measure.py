@@ -22,6 +22,9 @@ from estiba.store.layout import Store
 
 #: Nothing that is measured may take longer; an emulated machine takes seconds.
 PATIENCE_SECONDS = 180.0
+#: Bytes of a stream that are kept: an image's program may write without end.
+_KEPT = 1 << 16
+_DIGITS = 30
 _MEASURES = 6  # the program's own figures are means of a share of a second each; of six values an interval is sure enough (Figure)
 
 
@@ -145,8 +148,14 @@ def _measured(rung: Rung) -> list[tuple[str, float]]:
     for line in text.splitlines():
         name, _, value = line.rstrip("\r").partition(" ")
         if name in WORKLOAD and value not in ("", "-"):
-            pairs.append((name, float(value)))
+            pairs.append((name, _number(value)))
     return pairs
+
+
+def _number(text: str) -> float:
+    if not text.isascii() or not text.replace(".", "", 1).isdigit() or len(text) > _DIGITS:
+        raise Unavailable(f"what it measured is no number: {text[:_DIGITS]!r}")
+    return float(text)
 
 
 def _memory(rung: Rung) -> int:
@@ -211,7 +220,7 @@ def _run(command: Sequence[str]) -> tuple[bytes, float, float]:
 
 
 def _read(out: int, err: int, begun: float) -> tuple[tuple[bytes, bytes], float, bool]:
-    """Both streams to their end, the milliseconds to the first byte of output, and whether the end came in time."""
+    """The beginning of both streams, the milliseconds to the first byte of output, and whether both ended in time."""
     said = {out: b"", err: b""}
     first = 0.0
     poll = select.poll()
@@ -229,5 +238,5 @@ def _read(out: int, err: int, begun: float) -> tuple[tuple[bytes, bytes], float,
             if not data:
                 poll.unregister(descriptor)
                 left -= 1
-            said[descriptor] += data
+            said[descriptor] += data[: max(0, _KEPT - len(said[descriptor]))]
     return (said[out], said[err]), first, True
