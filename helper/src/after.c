@@ -17,18 +17,33 @@ static int slot(const struct run *run, const union value *number)
 }
 
 /* The link is looked at now, not when the plan was made: the container may have been renamed, or be about to start again. */
+static bool read_entry(const struct run *run, const struct op *op, char entry[256])
+{
+    const char *name = op->args.discard.name.s.data;
+    autoclose folder = openat(slot(run, &op->args.discard.slot), name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t size = folder < 0 ? -1 : readlinkat(folder, "name", entry, 255);
+
+    entry[size > 0 ? size : 0] = '\0';
+    return size > 0;
+}
+
+bool after_takes_container(const struct run *run)
+{
+    const struct op *op = plan_find(run->plan, OP_DISCARD);
+    char entry[256];
+
+    return op != NULL && read_entry(run, op, entry);
+}
+
 static bool is_going(const struct run *run, const struct op *op)
 {
     const union value *name = &op->args.discard.name;
     int names = slot(run, &op->args.discard.names);
     char entry[256], target[256];
-    autoclose folder = openat(slot(run, &op->args.discard.slot), name->s.data, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    ssize_t size = folder < 0 ? -1 : readlinkat(folder, "name", entry, sizeof entry - 1);
 
-    if (size <= 0)
+    if (!read_entry(run, op, entry))
         return false;
-    entry[size] = '\0';
-    size = strchr(entry, '/') ? -1 : readlinkat(names, entry, target, sizeof target);
+    ssize_t size = strchr(entry, '/') ? -1 : readlinkat(names, entry, target, sizeof target);
     if (size == (ssize_t)name->s.size && memcmp(target, name->s.data, name->s.size) == 0)
         unlinkat(names, entry, 0);
     return true;

@@ -103,7 +103,7 @@ void relay_close_output(struct monitor *monitor, unsigned index)
         if (run->clients[i] >= 0)
             return;
     /* The log is a reader too, unless it goes with the container. */
-    if ((run->log.directory >= 0 && plan_find(run->plan, OP_DISCARD) == NULL) || run->kind != STREAMS_PIPES)
+    if ((run->log.directory >= 0 && !after_takes_container(run)) || run->kind != STREAMS_PIPES)
         return;
     close_fd(&run->output[index]);
     monitor->streams[index].source = -1;

@@ -130,6 +130,8 @@ void events_gone(const struct run *run);
 void events_detached(const struct run *run);
 void events_resized(const struct run *run, uint32_t size);
 
+/* after.c: whether `discard` would take the container away now. */
+bool after_takes_container(const struct run *run);
 /* after.c: the operations that come before the exit is reported, and those behind it. */
 void after_before_report(const struct run *run);
 /* Ends in the container's user namespace, if there is one. */

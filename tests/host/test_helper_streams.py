@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from estiba.plan import ops
 from tests.support.clients import Terminal
 from tests.support.plans import NULL, TERMINAL, Container, children, named, read_until, until
 from tests.support.watchers import logged, program_of
@@ -106,16 +107,28 @@ def test_reader_that_went_away_ends_the_program(container: Container) -> None:
     process.communicate()
 
 
-def test_reader_that_went_away_leaves_the_log(container: Container, tmp_path: Path) -> None:
-    """With a log the program goes on writing into it."""
+@pytest.mark.parametrize("going", [False, True], ids=["stays", "goes"])
+def test_reader_that_went_away_leaves_the_log(container: Container, tmp_path: Path, going: bool) -> None:
+    """With a log the program goes on writing into it, unless the log goes with the container."""
     container.log(tmp_path / "log")
-    process = container.start("sh", "-c", "echo first; sleep 0.2; echo second; echo third", stdout=subprocess.PIPE)
+    (tmp_path / "trash").mkdir()
+    (tmp_path / "container").mkdir(exist_ok=True)
+    (tmp_path / "container" / "name").unlink(missing_ok=True)
+    if going:
+        (tmp_path / "container" / "name").symlink_to("box")
+    here, trash = (container.slot(os.open(path, os.O_PATH)) for path in (tmp_path, tmp_path / "trash"))
+    container.after.append(ops.discard(here, "container", trash, here))
+    process = container.start("sh", "-c", "echo first; sleep 0.2; echo second; sleep 1; echo third", stdout=subprocess.PIPE)
     assert process.stdout is not None
     read_until(process.stdout, b"first\n")
     process.stdout.close()
     assert process.wait(30) == -signal.SIGPIPE
     process.communicate()
-    until(lambda: logged(tmp_path / "log", b"stdout") == b"first\nsecond\nthird\n", "the log")
+    if going:
+        until(lambda: not (tmp_path / "container").exists(), "the end")
+        assert logged(tmp_path / "log", b"stdout") == b"first\nsecond\n"
+    else:
+        until(lambda: logged(tmp_path / "log", b"stdout") == b"first\nsecond\nthird\n", "the log")
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 
 pytestmark = pytest.mark.host
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def boot(remains: Remains) -> None:
@@ -60,6 +65,38 @@ def test_first_command_after_a_boot_removes_what_goes_with_its_run(engine: Calla
     boot(remains)
     engine("ps")
     assert not remains.gone()
+
+
+def test_what_a_killed_rm_began_is_no_longer_meant_after_a_start(engine: Callable[..., str], remains: Remains) -> None:
+    """The mark by which its monitor would take the container away is of the run that was to be killed; without a start it counts."""
+    container = engine("create", "--name", "kept", IMAGE, "true")
+    mark = remains.root / "containers" / container / "name"
+    mark.symlink_to("kept")
+    engine("start", "-a", "kept")
+    assert engine("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "kept") == "exited 0"
+    assert not mark.is_symlink()
+    engine("run", "-d", "--name", "goes", IMAGE, "sleep", "1000")
+    (remains.root / "containers" / engine("inspect", "-f", "{{.Id}}", "goes") / "name").symlink_to("goes")
+    engine("kill", "goes")
+    assert not remains.containers() - {container}
+
+
+def test_rm_of_a_running_one_is_its_monitors_work(engine: Callable[..., str], remains: Remains) -> None:
+    """So it needs no later command, and tells of the end once; one whose monitor cannot do it goes all the same."""
+    for killed in (False, True):
+        container = engine("run", "-d", "--name", "box", IMAGE, "sleep", "1000")
+        if killed:
+            keeper = parent(int(engine("inspect", "-f", "{{.State.Pid}}", "box")))
+            os.kill(keeper, signal.SIGSTOP)  # so that it does not replace the other
+            for pid in (parent(keeper), keeper):
+                os.kill(pid, signal.SIGKILL)
+        begin = f"{time.time():.6f}"
+        engine("rm", "-f", "box")
+        assert container not in remains.containers()
+        assert not (remains.root / "containers" / "names" / "box").is_symlink()
+        told = engine("events", "--since", begin, "--until", f"{time.time():.6f}", "--format", "{{.Action}}", "-f", f"container={container}")
+        assert told.split() == (["die", "destroy"] if killed else ["kill", "die", "destroy"])
+        assert not remains.gone({container})
 
 
 def test_profile_of_the_filter_is_that_of_the_creation(engine: Callable[..., str], tmp_path: Path) -> None:

@@ -17,18 +17,25 @@ def _run(context: Context, found: Invocation) -> int:
 
     store, settings = context.store, context.settings
 
+    removals: list[Removal] = []
+
+    def begin(name: str) -> Removal:
+        removals.append(Removal(store, settings, name, force=found.switch("force")))
+        return removals[-1]
+
     def kill(name: str) -> Removal | None:
         try:
-            return Removal(store, settings, name, force=True)
+            return begin(name)
         except NotFound:  # as Docker: what is not there needs no removal
             return None
 
     try:
         if found.switch("force"):
             return together(context, found.arguments, kill, lambda removal: removal and removal.finish())
-        return each(context, found.arguments, lambda name: Removal(store, settings, name).finish())
+        return each(context, found.arguments, lambda name: begin(name).finish())
     finally:
-        give_back(store, settings, behind=True)
+        if any(removal.left for removal in removals):
+            give_back(store, settings, behind=True)
 
 
 COMMAND = Command(

@@ -187,9 +187,8 @@ class Binder:
             cleanup.append(ops.forget(*self.bindings.listen))
         if record.slot is not None:
             cleanup.append(ops.forget(self._open(f"{self._settings.runtime_dir}/ranges", _FOLDER), str(record.slot)))
-        if record.remove:
-            trash, names = self._open(store.trash, _FOLDER), self._open(store.names, _FOLDER)
-            cleanup.append(ops.discard(self._open(store.containers, _FOLDER), record.id, trash, names))
+        trash, names = self._open(store.trash, _FOLDER), self._open(store.names, _FOLDER)
+        cleanup.append(ops.discard(self._open(store.containers, _FOLDER), record.id, trash, names))
         for path in record.cgroups:
             parent, _, name = path.rpartition("/")
             cleanup.append(ops.remove_cgroup(self._open(parent, _FOLDER), name))

@@ -154,7 +154,7 @@ def lock(container: Container, timeout: float | None = None) -> Lock:
 
 
 def hold(container: Container) -> int | None:
-    """The status file, open and locked, by whoever has the container's lock; None when the container runs.
+    """The status file, open and locked, by whoever has the container's lock and has just looked at it; None when the container runs.
 
     A launch on its way is waited for, and so are the watchers of a run that has ended. Raises Unavailable when they do not end.
     """
@@ -162,14 +162,15 @@ def hold(container: Container) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
     deadline, pause = time.monotonic() + _PATIENCE_SECONDS, 0.001
     while not try_flock(descriptor):
-        container.refresh()
-        if container.pid or time.monotonic() > deadline:
+        if container.pid:
             os.close(descriptor)
-            if container.pid:
-                return None
+            return None
+        if time.monotonic() > deadline:
+            os.close(descriptor)
             raise Unavailable(f"cannot use container {container.name}: the processes that watched its last run do not end")
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
+        container.refresh()
     return descriptor
 
 

@@ -1,7 +1,8 @@
 """Names of containers, and names for those that were not given one: an adjective and a thing of ships and harbours, `calm_anchor`.
 
-``containers/names/<name>`` is a link to the container's id. The folder of a container that goes with its run has a link `name` to its
-name, by which its monitor finds the entry at the end; without the link the container stays (helper/ops.toml, `discard`). On the start path.
+``containers/names/<name>`` is a link to the container's id. The folder of a container that goes with its run, by --rm or `rm -f`, has a
+link `name` to its name, by which its monitor finds the entry at the end; without the link the container stays (helper/ops.toml,
+`discard`). On the start path.
 """
 
 from __future__ import annotations
@@ -123,13 +124,23 @@ def _release_if_left(store: Store, settings: Settings, name: str) -> bool:
 
 def will_go(folder: str, name: str) -> None:
     """From now on the container of that name goes with the end of its run. By whoever holds its lock, or makes it."""
+    may_go(folder, name)
+    goes_now(folder)
+
+
+def may_go(folder: str, name: str) -> None:
+    """Prepares `goes_now`, which is quick then; without it this says nothing."""
     new = f"{folder}/name.new"
     try:
         os.unlink(new)  # of a command that was killed here
     except FileNotFoundError:
         pass
     os.symlink(name, new)
-    os.rename(new, f"{folder}/name")
+
+
+def goes_now(folder: str) -> None:
+    """The second half of `will_go`."""
+    os.rename(f"{folder}/name.new", f"{folder}/name")
 
 
 def will_stay(folder: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import containers, event_log, records, supervision
-from estiba.engine.stop import Ending, leave_alone
-from estiba.errors import Conflict, NotFound
+from estiba.engine import containers, event_log, names, records, supervision
+from estiba.engine.stop import Ending, leave_locked_alone
+from estiba.errors import Conflict, NotFound, OnFailure
 from estiba.linux import signals
 
 TYPE_CHECKING = False
@@ -21,8 +21,10 @@ def rm(store: Store, settings: Settings, name: str, *, force: bool = False) -> s
 
     Raises NotFound, Conflict while it runs, Unavailable when the kernel does not let its program end.
     """
-    container_id = Removal(store, settings, name, force=force).finish()
-    give_back(store, settings)
+    removal = Removal(store, settings, name, force=force)
+    container_id = removal.finish()
+    if removal.left:
+        give_back(store, settings)
     return container_id
 
 
@@ -37,7 +39,8 @@ def give_back(store: Store, settings: Settings, *, behind: bool = False) -> None
 
 
 class Removal:
-    """A container that goes. With `force` its program is killed as soon as this is made: several end at the same time.
+    """A container that goes. With `force` its program is killed as soon as this is made: several end at the same time, and each one's
+    monitor takes it away as that of --rm does. `left` tells that its files wait for `give_back`.
 
     Raises NotFound, Conflict while it runs.
     """
@@ -47,14 +50,24 @@ class Removal:
         self._settings = settings
         self._container = containers.find(store, name)
         self._ending: Ending | None = None
+        self.left = False
         if not force:
             _refuse_running(self._container)
             return
         try:
-            leave_alone(store, self._container)
-        except NotFound:
+            with containers.lock(self._container):
+                self._kill()
+        except (NotFound, FileNotFoundError):
             return  # it has just gone, as `finish` will find
-        self._ending = Ending(self._container, timeout=0, number=signals.SIGKILL)
+
+    def _kill(self) -> None:
+        container = self._container = containers.again(self._store, self._container)
+        leave_locked_alone(container)
+        if container.pid:
+            names.may_go(container.folder, container.name)
+        self._ending = Ending(container, timeout=0, number=signals.SIGKILL)
+        if self._ending.runs:  # not before the kill: a crash between the two must not leave one that runs, and vanishes some day
+            names.goes_now(container.folder)
 
     def finish(self) -> str:
         """Removes it, but for the space of its files (`give_back`), and returns its id.
@@ -64,19 +77,26 @@ class Removal:
         container = self._container
         try:
             if self._ending is not None:
-                self._ending.finish()
+                with OnFailure(self._leave):
+                    self._ending.finish()
             with containers.lock(container):
                 container = containers.again(self._store, container)
                 held = containers.hold(container)
                 try:
                     _refuse_running(container)
                     _take_away(self._store, self._settings, container)
+                    self.left = True
                 finally:
                     if held is not None:
                         os.close(held)
         except (NotFound, FileNotFoundError):
-            pass  # --rm, or another command was faster
+            pass  # its monitor, or another command, was faster
         return container.id
+
+    def _leave(self) -> None:
+        """What this command says that it cannot remove does not vanish later."""
+        if not self._container.remove:
+            names.will_stay(self._container.folder)
 
 
 def _take_away(store: Store, settings: Settings, container: Container) -> None:

@@ -56,6 +56,8 @@ class Stored(Launching):
         self.record.write(self.settings)
         if self.record.remove:
             names.will_go(self.record.folder, os.path.basename(self.record.name))
+        else:
+            names.will_stay(self.record.folder)  # also where an `rm -f` did not come to its end
         self.take_range()
         self.bind(self.container)
 

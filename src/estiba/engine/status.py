@@ -141,24 +141,21 @@ def _is_held(descriptor: int) -> bool:
     return False
 
 
-def wait_for_end(descriptor: int, seconds: float | None = None) -> bool:
-    """Waits until nobody holds the open status file; False when that takes longer than `seconds`."""
-    if seconds is None:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        return True
+def wait_for_end(descriptor: int) -> None:
+    """Waits until nobody holds the open status file."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def ends_within(path: str, seconds: float) -> bool:
+    """Waits until nobody holds the status file at `path`, or none is there; False when that takes longer than `seconds`."""
     began, pause = time.monotonic(), _PAUSE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() - began > seconds:
-                return False
-            time.sleep(pause)
-            pause = min(pause * _PAUSE_GROWS, _LONGEST_PAUSE)
-            continue
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        return True
+    while is_held(path):
+        if time.monotonic() - began > seconds:
+            return False
+        time.sleep(pause)
+        pause = min(pause * _PAUSE_GROWS, _LONGEST_PAUSE)
+    return True
 
 
 def ask(path: str, word: str, number: int = 0) -> None:

@@ -62,30 +62,36 @@ def leave_alone(store: Store, container: Container, *, keep: bool = False, watch
     """
     with containers.lock(container):
         containers.again(store, container)
-        if supervision.is_wanted(container):
-            if not keep and not for_now:
-                status.ask(f"{container.folder}/status", "stop")
-            if not (watch and container.pid and container.check):
-                supervision.dismiss(container, keep=keep)
-        held = containers.hold(container)
-        if held is not None:
-            os.close(held)
+        container.refresh()
+        leave_locked_alone(container, keep=keep, watch=watch, for_now=for_now)
+
+
+def leave_locked_alone(container: Container, *, keep: bool = False, watch: bool = False, for_now: bool = False) -> None:
+    """As `leave_alone`, by whoever holds the container's lock and has just looked at it."""
+    if supervision.is_wanted(container):
+        if not keep and not for_now:
+            status.ask(f"{container.folder}/status", "stop")
+        if not (watch and container.pid and container.check):
+            supervision.dismiss(container, keep=keep)
+    held = containers.hold(container)
+    if held is not None:
+        os.close(held)
     container.refresh()
 
 
 class Ending:
     """The program of a `container`, which is asked to end as soon as this is made, and made to when its time is over.
 
-    Parameters: as those of `stop`.
+    Parameters: as those of `stop`. `runs` tells whether there was one.
     """
 
-    __slots__ = ("_deadline", "_runs", "container")
+    __slots__ = ("_deadline", "container", "runs")
 
     def __init__(self, container: Container, *, timeout: int | None = None, number: int | None = None) -> None:
         self.container = container
         self._deadline = 0.0
         descriptor = container.pidfd()
-        self._runs = descriptor is not None
+        self.runs = descriptor is not None
         if descriptor is None:
             return
         try:
@@ -101,16 +107,16 @@ class Ending:
 
     def finish(self) -> bool:
         """Waits for the end; False where none ran. Raises Unavailable when the kernel does not let the program end."""
-        descriptor = self.container.pidfd() if self._runs else None
+        descriptor = self.container.pidfd() if self.runs else None
         if descriptor is not None:
             try:
                 if not ends(descriptor, None if self._deadline < 0 else max(0.0, self._deadline - monotonic())):
                     kill_for_good(self.container, descriptor)
             finally:
                 os.close(descriptor)
-        if self._runs:
+        if self.runs:
             settled(self.container)
-        return self._runs
+        return self.runs
 
 
 def stop_number(container: Container) -> int:
@@ -185,19 +191,12 @@ def ends(descriptor: int, seconds: float | None) -> bool:
 
 
 def settled(container: Container) -> None:
-    """Waits until the watchers have gone, so that the next command finds nothing of the container on this machine.
+    """Waits until the watchers have gone, so that the next command finds nothing of the container on this machine; of one that goes
+    with its run, until its folder has: the control groups and the files on the disk follow.
 
     Raises Unavailable where a debugger keeps the dead program from them (ptrace(2)): then it cannot be waited for.
     """
-    try:
-        descriptor = os.open(f"{container.folder}/status", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except (FileNotFoundError, NotADirectoryError):
-        return  # a --rm container: its folder goes last but for the control groups
-    try:
-        ended = status.wait_for_end(descriptor, _SETTLE_SECONDS)
-    finally:
-        os.close(descriptor)
-    tracer = "0" if ended else _tracer(container)
+    tracer = "0" if status.ends_within(f"{container.folder}/status", _SETTLE_SECONDS) else _tracer(container)
     if tracer != "0":
         raise Unavailable(
             f"cannot end container {container.name}: process {container.pid} is in state Z, and its tracer, process {tracer}, keeps it",
