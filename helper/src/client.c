@@ -136,6 +136,16 @@ static void leave_by_signal(void)
     raise(SIGPIPE);
 }
 
+static _Noreturn void cannot_write(uint8_t stream, int error)
+{
+    if (error == EPIPE)
+        leave_by_signal();
+    restore();
+    dprintf(STDERR_FILENO, "estiba: cannot write %s: write error: %s\n", stream == 2 ? "standard error" : "standard output",
+            strerror(error));
+    leave(1);
+}
+
 static void write_output(const struct run *run, const struct message *message, const char *data, size_t size)
 {
     uint64_t *seen = &client.seen[message->stream];
@@ -149,12 +159,17 @@ static void write_output(const struct run *run, const struct message *message, c
     int error = errno;
     struct message broken = {.type = MESSAGE_BROKEN, .stream = message->stream};
     channel_send(client.connection, &broken, NULL, 0, NULL, 0);
-    if (error == EPIPE)
-        leave_by_signal();
-    restore();
-    dprintf(STDERR_FILENO, "estiba: cannot write %s: write error: %s\n",
-            message->stream == 2 ? "standard error" : "standard output", strerror(error));
-    leave(1);
+    cannot_write(message->stream, error);
+}
+
+static void announce(const struct run *run)
+{
+    const struct op *op = plan_find(run->plan, OP_ANNOUNCE);
+    char line[256];
+    int size = op == NULL ? 0 : snprintf(line, sizeof line, "%.250s\n", op->args.announce.text.s.data);
+
+    if (write_stream(STDOUT_FILENO, line, (size_t)size) != 0)
+        cannot_write(1, errno);
 }
 
 static _Noreturn void launch_failed(const struct run *run, const char *record, size_t size)
@@ -213,8 +228,10 @@ static void receive(const struct run *run)
         connection_lost();
     switch (message.type) {
     case MESSAGE_STARTED:
-        if (!run->attached)
+        if (!run->attached) {
+            announce(run);
             leave(0);
+        }
         begin(run);
         break;
     case MESSAGE_OUTPUT:

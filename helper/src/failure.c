@@ -124,17 +124,24 @@ int record_status(const char *record)
     return launch_status;
 }
 
-void print_record(int fd, const char *record)
+size_t record_sentence(const char *record, char *sentence, size_t size)
 {
     const char *step = strchr(record, ' ');
     const char *number = step ? strchr(step + 1, ' ') : NULL;
     const char *text = number ? strchr(number + 1, ' ') : NULL;
+    int length = text ? snprintf(sentence, size, "cannot %s: %.*s%.*s", current_subject, (int)(number - step - 1), step + 1,
+                                 (int)strcspn(text, "\t\n"), text) : 0;
 
-    if (text == NULL)
-        return;
-    const char *tab = strchr(text, '\t');
-    int length = (int)(tab ? (size_t)(tab - text) : strcspn(text, "\n"));
-    dprintf(fd, "estiba: cannot %s: %.*s%.*s\n", current_subject, (int)(number - step - 1), step + 1, length, text);
+    return length < 0 ? 0 : (size_t)length < size ? (size_t)length : size - 1;
+}
+
+void print_record(int fd, const char *record)
+{
+    char sentence[MAX_RECORD + 64];
+    const char *tab = strchr(record, '\t');
+
+    if (record_sentence(record, sentence, sizeof sentence) > 0)
+        dprintf(fd, "estiba: %s\n", sentence);
     if (tab != NULL)
         dprintf(fd, "hint: %.*s\n", (int)strcspn(tab + 1, "\n"), tab + 1);
 }

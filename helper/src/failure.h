@@ -32,6 +32,9 @@ void sanitize(char *text);
 /* The exit status that a record means. */
 int record_status(const char *record);
 
+/* What a person is told, without its hint: `cannot <subject>: ...`; returns its length, at most size - 1. */
+size_t record_sentence(const char *record, char *sentence, size_t size);
+
 /* Writes the record for a person: `estiba: cannot <subject>: ...` and the hint. */
 void print_record(int fd, const char *record);
 

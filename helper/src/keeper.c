@@ -120,6 +120,7 @@ static void report_failure(const char *record, size_t size)
     run->record[size] = '\0';
     run->phase = FAILED;
     run->exit_code = record_status(run->record);
+    status_failed(run);
     status_exited(run, false);
     if (run->program >= 0) {
         sys_pidfd_send_signal(run->program, SIGKILL);

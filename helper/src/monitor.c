@@ -139,6 +139,7 @@ static void lose_keeper(struct run *run)
             ;
     }
     run->exit_code = EXIT_LAUNCH;
+    status_failed(run);
     status_exited(run, false);
 }
 

@@ -121,6 +121,7 @@ enum {
     OP_MOVE_ROOT = 329,
     OP_EVENTS = 330,
     OP_CHANGE_ROOT = 331,
+    OP_ANNOUNCE = 332,
 };
 
 /* One argument. Strings end with a NUL that `size` does not count; a list's `data` is its encoded strings. */
@@ -232,6 +233,7 @@ union arguments {
     struct { union value path, mode, major, minor, uid, gid; } device;
     struct { union value flags; } propagation;
     struct { union value slot, name, start, oom, die, destroy, detach, resize; } events;
+    struct { union value text; } announce;
 };
 
 struct schema { uint16_t code; uint8_t side; const char *name; const char *types; };
@@ -349,6 +351,7 @@ static const struct schema schemas[] = {
     {329, SIDE_CONTAINER, "move_root", ""},
     {330, SIDE_HOST, "events", "usssssss"},
     {331, SIDE_CONTAINER, "change_root", ""},
+    {332, SIDE_HOST, "announce", "s"},
 };
 #endif
 

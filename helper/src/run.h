@@ -122,6 +122,8 @@ int trace_descriptor(void);
 /* status.c */
 void status_running(const struct run *run);
 void status_exited(const struct run *run, bool oom);
+/* Why the program was never executed: run->record. */
+void status_failed(const struct run *run);
 
 /* events.c */
 void events_started(const struct run *run);

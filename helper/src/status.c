@@ -44,6 +44,19 @@ void status_running(const struct run *run)
     append(run->status, line, (size_t)size);
 }
 
+/* Before `exited`: who sees that line knows why. */
+void status_failed(const struct run *run)
+{
+    char line[1024] = "failed ";
+    size_t prefix = strlen(line);
+
+    if (run->status < 0)
+        return;
+    size_t size = prefix + record_sentence(run->record, line + prefix, sizeof line - prefix - 1);
+    line[size++] = '\n';
+    append(run->status, line, size);
+}
+
 void status_exited(const struct run *run, bool oom)
 {
     char line[128];

@@ -212,6 +212,7 @@ def test_a_program_that_cannot_start_is_told(engine: Engine, command: list[str])
     done = engine("run", "-d", "--name", "bad", IMAGE, *command, status=None)
     assert done.returncode == (127 if command == ["nothing-here"] else 126)
     assert done.stderr
+    assert command[0] in engine.state("bad", "{{.State.Error}}")
 
 
 def test_several_at_once_and_one_that_is_not_there(engine: Engine) -> None:

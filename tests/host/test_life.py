@@ -99,6 +99,16 @@ def test_rm_of_a_running_one_is_its_monitors_work(engine: Callable[..., str], re
         assert not remains.gone({container})
 
 
+def test_id_is_told_or_the_reason_why_not(engine: Callable[..., str], environment: dict[str, str], remains: Remains) -> None:
+    words = [*command_under_test(), "run", "-d", "--name", "silent", IMAGE, "sleep", "1000"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            words, env=environment | {"ESTIBA_ROOT": str(remains.root)}, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "estiba: cannot write standard output: write error: No space left on device\n")
+    assert engine("ps", "--format", "{{.Names}} {{.State}}") == "silent running"
+
+
 def test_profile_of_the_filter_is_that_of_the_creation(engine: Callable[..., str], tmp_path: Path) -> None:
     profile = tmp_path / "profile.json"
     profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}))

@@ -95,6 +95,8 @@ class Binder:
         bindings.cgroups = [(bindings.add(descriptor), program) for descriptor, program in groups]
         bindings.status = bindings.add(status)
         bindings.stdin = int(self._options.interactive)
+        bindings.attached = not self._options.detach
+        bindings.announce = self._record.id if self._options.detach else ""
         bindings.muted = _muted(self._options.attach)
         bindings.signal_proxy = self._options.sig_proxy
         bindings.detach_keys = self._options.detach_keys

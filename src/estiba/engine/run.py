@@ -41,9 +41,9 @@ def run(
 ) -> int:
     """Runs a container and waits for it.
 
-    Without `stay` the helper takes this process's place, and nothing is returned: the helper exits with the program's code. With
-    it (the library), and for --explain, the code is returned. `progress` makes the receiver of a pull's progress; `write` takes the
-    text of --dry-run, for standard output without it.
+    Without `stay` the helper takes this process's place, and nothing is returned: the helper exits with the program's code, or, for
+    --detach, tells the id and exits with 0 when the program was executed. With it (the library), and for --explain, the code is
+    returned. `progress` makes the receiver of a pull's progress; `write` takes the text of --dry-run, for standard output without it.
 
     Raises what `resolve` and `create` raise, and NotImplemented for options of networks.
     """
@@ -66,22 +66,22 @@ def run(
         sys.stderr.write(_SINGLE_ID)
     if created.supervised:
         supervision.ensure(settings, created.id, created.folder)
-    if options.detach:
+    if options.detach and stay:
         return _detach(store, settings, options, created, write or sys.stdout.write)
     launch = prepare(store, settings, options, created)
-    if created.bindings.muted == _BOTH:  # as from Docker, the id for who sees nothing else
+    if created.bindings.muted == _BOTH and not options.detach:  # as from Docker, the id for who sees nothing else
         (write or sys.stdout.write)(created.id + "\n")
     return wait(settings, created, launch) if stay else launch.exec()
 
 
 def _detach(store: Store, settings: Settings, options: RunOptions, created: Created, write: Callable[[str], object]) -> int:
-    """--detach: the id is said when the program was executed, and the container goes on alone."""
+    """--detach in a process that goes on: the id is said as `write` says it, and a failure is raised."""
     from estiba.engine.start import spawn
 
     with OnFailure(_give_up, store, settings, created):
         if options.cidfile:
             write_cidfile(options.cidfile, created.id)
-    created.bindings.attached = False
+    created.bindings.announce = ""
     spawn(settings, created)
     write(created.id + "\n")
     return 0

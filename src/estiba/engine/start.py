@@ -165,7 +165,6 @@ def spawn(settings: Settings, created: Created) -> None:
         if launch.spawn().wait() == 0:
             return
         error = launch_failure(os.pread(report, 4096, 0), "start container")
-        status.fail(f"{created.folder}/status", error.message)
         records.finish(settings, created.record)
         raise error
     finally:

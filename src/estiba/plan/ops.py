@@ -130,6 +130,7 @@ SCHEMA: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     329: ("move_root", "container", "", ()),
     330: ("events", "host", "usssssss", ("slot", "name", "start", "oom", "die", "destroy", "detach", "resize")),
     331: ("change_root", "container", "", ()),
+    332: ("announce", "host", "s", ("text",)),
 }
 
 NAMES: dict[int, str] = {code: entry[0] for code, entry in SCHEMA.items()}
@@ -200,7 +201,7 @@ def log(slot: int, name: str | bytes, max_size: int, max_files: int) -> Op:
 
 def status(slot: int) -> Op:
     """Keeper and monitor hold flock(2) LOCK_EX on the slot's file as long as one of them lives, and append the lines
-    `running ...` and `exited ...` (PROTOCOL.md).
+    `running ...`, `failed ...` and `exited ...` (PROTOCOL.md).
     """
     return (9, slot)
 
@@ -897,3 +898,10 @@ def change_root() -> Op:
     folder, what the container mounts is below it and reaches no other mount, and the caller takes all of it off.
     """
     return (331,)
+
+
+def announce(text: str | bytes) -> Op:
+    """Of a client that is not attached: it writes `text` and a line feed to standard output once the program was
+    executed. When that fails it says so and exits with 1; the container goes on.
+    """
+    return (332, text)

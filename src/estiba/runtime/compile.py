@@ -63,12 +63,14 @@ class Bindings:
     before the caller's mounts. `cgroups` are slots, each with its program of devices or nothing. `binfmt` is the
     slot of a folder and the rule that names an interpreter there. `idmapped` slots reach the container through its own user
     namespace's map. `window` is rows and columns of a terminal. `stdin` is 0, 1 or 2;
+    `announce` is what a client says that is not attached;
     `muted` are the output streams that the client does not copy: 1 output, 2 error. `log`, `events` and `listen` are what the
     operations of these names take. `cleanup` are the operations of the after section. In a guest's plan `prepare` comes first and binds
     the slots; in that of a machine's jail `machine` stands in the place of `execute`.
     """
 
     __slots__ = (
+        "announce",
         "attached",
         "binds",
         "binfmt",
@@ -123,6 +125,7 @@ class Bindings:
         self.seccomp: bytes | None = None
         self.stdin = 0
         self.attached = True
+        self.announce = ""
         self.muted = 0
         self.signal_proxy = True
         self.detach_keys = b""
@@ -171,6 +174,8 @@ def _host(spec: dict[str, Any], bindings: Bindings) -> Iterator[Op]:
     terminal = spec["process"]["terminal"]
     yield ops.streams(2 if terminal else 1, bindings.stdin, *bindings.window)
     yield ops.client(int(bindings.attached) and 1 | bindings.muted << 1, int(bindings.signal_proxy))
+    if bindings.announce:
+        yield ops.announce(bindings.announce)
     if bindings.detach_keys and terminal:
         yield ops.detach_keys(bindings.detach_keys)
     if bindings.log is not None:
