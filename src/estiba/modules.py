@@ -1,9 +1,10 @@
 """All modules of the package in one file, `_bin/modules.<interpreter>`: its writer, for the build, and the finder that reads it at a start.
 
 A start imports some seventy modules, and half of its imports' time went into finding, checking and opening a file for each
-(docs/dev/decisions/029-modules-in-one-file.md). The first `INDEX` bytes are a marshalled dictionary of name -> (path of the source, place
-of its code, size); behind them lies the marshalled code of each module. This module cannot be brought by itself: its code is in the index,
-under the empty name. An interpreter for which there is no such file takes the sources.
+(docs/dev/decisions/029-modules-in-one-file.md). The first `INDEX` bytes are a marshalled dictionary of names of modules, each with one
+number (`_entry`): where its code is, how long, and whether it is a package; behind them lies the marshalled code of each module. This
+module cannot be brought by itself: its code is in the index, under the empty name. An interpreter for which there is no such file takes
+the sources.
 """
 
 from __future__ import annotations
@@ -21,35 +22,38 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 INDEX = 1 << 16  # bytes; launcher.c reads as many
+_LARGEST = (1 << 24) - 1
 
 
 class Modules:
     """A meta path finder and loader of the modules in the index (importlib.abc, which is heavy itself)."""
 
-    def __init__(self, file: int, index: dict[str, tuple[str, int, int]], site: str) -> None:
+    def __init__(self, file: int, index: dict[str, int], site: str) -> None:
         self._file, self._index, self._site = file, index, site
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         entry = self._index.get(name)
         if entry is None:
             return None
-        spec = ModuleSpec(name, self, origin=f"{self._site}/{entry[0]}")  # type: ignore[arg-type]  # not a Loader by name
-        spec.has_location = True  # __file__ is set
-        if entry[0].endswith("/__init__.py"):
-            spec.submodule_search_locations = [f"{self._site}/{entry[0][:-12]}"]
+        path = f"{self._site}/{name.replace('.', '/')}"
+        spec = ModuleSpec(name, self, origin=f"{path}/__init__.py" if entry & 1 else f"{path}.py")  # type: ignore[arg-type]  # not a Loader by name
+        if entry & 1:
+            spec.submodule_search_locations = [path]
         return spec
 
     def create_module(self, _spec: ModuleSpec) -> None:
         """An ordinary module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        _, place, size = self._index[module.__name__]
-        code = marshal.loads(posix.pread(self._file, size, INDEX + place))  # noqa: S302 - the package's own code
+        entry = self._index[module.__name__]
+        code = marshal.loads(posix.pread(self._file, entry >> 1 & _LARGEST, INDEX + (entry >> 25)))  # noqa: S302 - the package's own code
+        # By hand: for a spec that has a location importlib works out where a cached file would be.
+        module.__file__ = module.__spec__.origin  # type: ignore[union-attr]  # `find_spec` made it
         _imp._fix_co_filename(code, module.__file__)  # type: ignore[attr-defined]  # noqa: SLF001 - for tracebacks
         exec(code, module.__dict__)  # noqa: S102 - as importlib does
 
 
-def install(file: int, index: dict[str, tuple[str, int, int]], site: str) -> None:
+def install(file: int, index: dict[str, int], site: str) -> None:
     """Put the finder before all others.
 
     Parameters: `file`, a descriptor of the file of modules; `index`, what its first bytes say; `site`, the folder of the package.
@@ -59,6 +63,12 @@ def install(file: int, index: dict[str, tuple[str, int, int]], site: str) -> Non
         return
     sys.meta_path.insert(0, Modules(file, index, site))
     gc.set_threshold(20_000)  # what a start makes, it needs to its end: looking for cycles in it took a millisecond
+
+
+def _entry(place: int, size: int, *, package: bool) -> int:
+    """What the index says of a module: one number, for the index is read whole at every start."""
+    assert size <= _LARGEST
+    return place << 25 | size << 1 | package
 
 
 def write(site: str) -> str:
@@ -77,7 +87,8 @@ def write(site: str) -> str:
         _shorten(tree)
         code = compile(tree, name, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
         codes.append(marshal.dumps(code))
-        index[name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")] = (name, place, len(codes[-1]))
+        module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        index[module] = _entry(place, len(codes[-1]), package=path.name == "__init__.py")
         place += len(codes[-1])
         if name == "estiba/modules.py":
             index[""] = code

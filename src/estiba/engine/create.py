@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from estiba.engine import container_files, event_log, health, names, records, stored_options
+from estiba.engine import container_files, event_log, names, records, stored_options, supervision
 from estiba.engine.asked import asked
 from estiba.engine.launching import Launching, take_back, unique
 from estiba.errors import AlreadyExists, OnFailure
@@ -77,8 +77,8 @@ class Draft(Launching):
         self.machine = self._machine() if options.isolation != "container" else None
         self.spec = build_spec(stack.config, options, self.machine.facts if self.machine else self.facts)
         self.layers = unique(stack.layers)
-        self.check = health.wanted(options, stack.config)
-        self.supervised = options.restart != "no" or health.is_on(self.check)
+        self.check = _check(options, stack)
+        self.supervised = options.restart != "no" or supervision.has_check(self.check)
         self.labels = {**stack.config.labels, **options.labels}
         self.actor = event_log.Actor(self.record.folder, settings.runtime_dir, self.name, stack.reference, self.labels)
         self.told = False
@@ -187,6 +187,15 @@ def _new_record(store: Store, options: RunOptions) -> records.Record:
     record.remove = options.rm
     record.name = f"{store.names}/{options.name or names.free_name(store)}"
     return record
+
+
+def _check(options: RunOptions, stack: Stack) -> dict[str, object]:
+    """What is to be checked of the container's health, empty where neither the caller nor the image says anything of it."""
+    if options.health is None and stack.config.healthcheck is None:
+        return {}
+    from estiba.engine import health
+
+    return health.wanted(options, stack.config)
 
 
 def _complete(options: RunOptions, record: records.Record, store: Store, stack: Stack) -> None:

@@ -23,7 +23,7 @@ import time
 
 from estiba.engine import event_log, names, status
 from estiba.engine.status import is_held
-from estiba.linux import cgroup, idmap, process
+from estiba.linux import process
 from estiba.linux.locks import try_flock
 from estiba.linux.process import start_time
 
@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiba.config.settings import Settings
     from estiba.engine.containers import Container
+    from estiba.linux.idmap import Ranges
 
 #: A start looks at so many records at most; what is left is the next command's. It bounds the cost with many containers.
 SWEPT_PER_START = 32
@@ -48,8 +49,10 @@ def attach_folder(settings: Settings) -> str:
     return f"{settings.runtime_dir}/attach"
 
 
-def ranges(settings: Settings) -> idmap.Ranges:
+def ranges(settings: Settings) -> Ranges:
     """The id ranges of root's containers."""
+    from estiba.linux import idmap
+
     count = settings.id_range_count // idmap.RANGE_SIZE
     return idmap.Ranges(f"{settings.runtime_dir}/ranges", settings.id_range_start, count)
 
@@ -247,6 +250,8 @@ def _release_dead(settings: Settings, record: Record, *, mine: bool = False) -> 
 
 
 def _remove_group(path: str) -> bool:
+    from estiba.linux import cgroup
+
     for _ in range(_KILL_ROUNDS):
         if cgroup.remove(path):
             return True
@@ -258,7 +263,7 @@ def kill_members(path: str) -> None:
     """Kills the processes of a container's group: by cgroup.kill where there is one, else each through a pidfd that is opened
     before its membership is checked again, so that a number that was given away meanwhile is never signalled.
     """
-    from estiba.linux import signals
+    from estiba.linux import cgroup, signals
 
     try:
         descriptor = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)  # not open(): to make a file there is EACCES

@@ -9,7 +9,6 @@ from time import monotonic
 from estiba.engine import containers, event_log, names, records, status, supervision
 from estiba.errors import Unavailable
 from estiba.linux import process, signals
-from estiba.linux.freezer import Freezer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,6 +166,8 @@ def kill_for_good(container: Container, descriptor: int) -> None:
 
 def _thaw(container: Container) -> None:
     """A process that a freezer of version 1 holds does not even die (freezer-subsystem.rst), whoever holds it there."""
+    from estiba.linux.freezer import Freezer
+
     record = records.read_below(container.runtime, container.id)
     freezer = Freezer.of(record.cgroups) if record else None
     if freezer is not None:

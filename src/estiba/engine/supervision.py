@@ -11,7 +11,6 @@ import os
 import sys
 import time
 
-from estiba.engine import health
 from estiba.engine.status import is_held
 from estiba.errors import Unavailable
 from estiba.linux import process
@@ -19,6 +18,8 @@ from estiba.linux.locks import try_flock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from estiba.config.settings import Settings
     from estiba.engine.containers import Container
     from estiba.store.layout import Store
@@ -43,7 +44,16 @@ def waiting(runtime: str) -> list[str]:
 
 def is_wanted(container: Container) -> bool:
     """Tells whether the container asks for a supervisor."""
-    return container.restart != "no" or health.is_on(container.check)
+    return container.restart != "no" or has_check(container.check)
+
+
+def has_check(member: Mapping[str, object]) -> bool:
+    """Tells whether the member `health` of a container asks for checks. Most have none."""
+    if not member:
+        return False
+    from estiba.engine.health import is_on
+
+    return is_on(member)
 
 
 def ensure(settings: Settings, container_id: str, folder: str, offset: int = 0) -> None:

@@ -13,10 +13,15 @@ def start_time(pid: int) -> str:
 def _field(pid: int | str, number: int) -> str:
     """A field of proc_pid_stat(5) behind the second, empty for a process that is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[number - 3].decode("ascii")
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # open() takes twice as long
     except (FileNotFoundError, ProcessLookupError):
         return ""
+    try:
+        return os.read(descriptor, 4096).rpartition(b")")[2].split()[number - 3].decode("ascii")
+    except ProcessLookupError:
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 def child(pid: int) -> int | None:
