@@ -19,6 +19,7 @@ from estiba.errors import AlreadyExists, OnFailure
 from estiba.oci.strict_json import dumps
 from estiba.runtime.options import MountRequest
 from estiba.runtime.spec import build_spec, entrypoint_words
+from estiba.store.publish import Syncing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Draft(Launching):
         self.labels = {**stack.config.labels, **options.labels}
         self.actor = event_log.Actor(self.record.folder, settings.runtime_dir, self.name, stack.reference, self.labels)
         self.told = False
+        self._syncing: Syncing | None = None
         self.settle(stack.reference, stack.platform.architecture)
 
     def _machine(self) -> Machine:
@@ -100,8 +102,9 @@ class Draft(Launching):
         self.record.write(self.settings)
         self.take_range()
         self._take_name()
-        self._make_folder("create", *(() if self.options.detach else ("attach",)))
+        self._make_folder()
         self.bind(self.actor)
+        self._publish("create", *(() if self.options.detach else ("attach",)))
 
     def keep(self) -> None:
         """Makes what stays on the disk, and nothing that runs: ranges and control groups are for `start`."""
@@ -109,7 +112,8 @@ class Draft(Launching):
         self.record.slot, self.record.cgroups, self.record.remove = None, [], False
         self.record.write(self.settings)
         self._take_name()
-        self._make_folder("create")
+        self._make_folder()
+        self._publish("create")
         self.close()
         records.forget(self.settings, self.record.id)
 
@@ -123,27 +127,34 @@ class Draft(Launching):
             self.name = names.free_name(self.store)
             self.record.name = f"{self.store.names}/{self.name}"
             self.record.write(self.settings)
+        self.actor.name = self.name
 
-    def _make_folder(self, *told: str) -> None:
+    def _make_folder(self) -> None:
+        """Makes everything but the container's own name: `_publish` gives it that."""
         folder = self.record.folder
         os.mkdir(folder, 0o700)
         self._status = os.open(f"{folder}/status", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._status, fcntl.LOCK_EX)  # waits for the moment in which a sweep asks who holds it
         os.mkdir(f"{folder}/upper", 0o755)
         os.mkdir(f"{folder}/work", 0o755)
-        durable = not self.options.rm
         _write(f"{folder}/hosts", container_files.hosts(self.options).encode("utf-8", "surrogateescape"), mode=0o644)
         _write(f"{folder}/resolv.conf", container_files.resolv_conf(self.options).encode("utf-8", "surrogateescape"), mode=0o644)
         _write(f"{folder}/hostname", f"{self.options.hostname or os.uname().nodename}\n".encode(), mode=0o644)
-        _write(f"{folder}/config.json", dumps(self.spec), durable=durable)
-        if self.profile is not None:
-            _write(f"{folder}/seccomp.json", self.profile, durable=durable)
         if self.record.remove:
             names.will_go(folder, self.name)
-        # Under another name until it is whole: from then on there is a container.
-        _write(f"{folder}/state.json.new", dumps(self._state()), durable=durable)
-        os.rename(f"{folder}/state.json.new", f"{folder}/state.json")
-        self.actor.name = self.name
+        files = {f"{folder}/config.json": dumps(self.spec), f"{folder}/state.json.new": dumps(self._state())}
+        if self.profile is not None:
+            files[f"{folder}/seccomp.json"] = self.profile
+        for path, data in files.items():
+            _write(path, data)
+        if not self.options.rm:
+            self._syncing = Syncing(files)
+
+    def _publish(self, *told: str) -> None:
+        """Waits until it is whole on the disk, too. From now on there is a container, and events tell of it."""
+        if self._syncing is not None:
+            self._syncing.finish()
+        os.rename(f"{self.record.folder}/state.json.new", f"{self.record.folder}/state.json")
         event_log.container(self.actor, *told)
         self.told = True
 
@@ -233,12 +244,10 @@ def _volume(mount: Any) -> dict[str, object]:
     return {"source": mount.source, "target": mount.target, "read_only": mount.read_only, "recursive": mount.recursive}
 
 
-def _write(path: str, data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+def _write(path: str, data: bytes, *, mode: int = 0o600) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         os.write(descriptor, data)
-        if durable:
-            os.fsync(descriptor)
     except OSError as error:
         from estiba.store.publish import failure
 
