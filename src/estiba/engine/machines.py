@@ -181,8 +181,7 @@ class MachineBinder(Binder):
         self._guest_binds: dict[str, int] = {}  # destination in the container -> number of the bind
         self._park, self._parked, self._parked_disk = "", NO_SLOT, NO_SLOT
         self._boot = ""
-        self._guest_plan: list[Op] = []
-        self._beginning = b""
+        self._beginning, self._rest = b"", b""
 
     # --- slots ------------------------------------------------------------------------------------------------------------
 
@@ -198,7 +197,6 @@ class MachineBinder(Binder):
         bindings = self.bindings
         self._add_disk(writable=True)
         self._bind_own_parts()
-        self._guest_plan = compile_plan(self._spec, self._guest_bindings())
         self._bind_top()
         self._shared(self._machine.helper, layout.INIT)
         bindings.layers = self._open(self._store.layers)
@@ -237,7 +235,7 @@ class MachineBinder(Binder):
         self._shared(path, self._disks[-1].target)
 
     def _begin_late(self, path: str) -> None:
-        early, rest = split(self._guest_plan, likely(self._spec["process"]["env"]))
+        early, rest = split(compile_plan(self._spec, self._guest_bindings()), likely(self._spec["process"]["env"]))
         beginning, durable = encode(early), not self._options.rm
         found = self._find_parked(durable, beginning, with_disk=True)
         if found is not None and found.whole:
@@ -245,7 +243,7 @@ class MachineBinder(Binder):
         else:
             guest_disks.make_top(self._store, path, durable=durable)
         if found is not None:
-            self._guest_plan, self._beginning = rest, b"" if found.whole else beginning
+            self._rest, self._beginning = encode(rest), b"" if found.whole else beginning
 
     def _find_parked(self, *own: object, with_disk: bool = False) -> parked.Parked | None:
         stats = [os.stat(path) for path in self._disk_paths]
@@ -282,7 +280,7 @@ class MachineBinder(Binder):
         """Returns the jail's plan, which carries the guest's."""
         machine, bindings, process = self._machine, self.bindings, self._spec["process"]
         monitor, discard = machine.monitor, int(self._options.rm)
-        plan = encode(self._guest_plan)
+        plan = self._rest or encode(compile_plan(self._spec, self._guest_bindings()))
         files = ("" if self._boot or self._park == "wake" else layout.INITRAMFS, layout.INIT, machine.modules)
         how = (monitor.PATIENCE_SECONDS, discard, monitor.PERSONALITY, self._parked, int(monitor.ONE_PROCESSOR))
         parking = (self._beginning, self._disks[-1].target, self._parked_disk)
