@@ -125,6 +125,39 @@ def test_a_kernel_takes_no_file_of_this_machine_with_it(estiba: Command, tmp_pat
     assert len(estiba("kernel", "ls", "-q").stdout.splitlines()) == 1, "the twin"
 
 
+# --- archives -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["layout", "docker"])
+def test_no_archive_brings_the_kernel_of_later_machines(estiba: Command, tmp_path: Path, form: str) -> None:
+    """The newest of its repository is taken unasked, and its image says itself how new it is."""
+    (tmp_path / "bzImage").write_bytes(BZIMAGE)
+    estiba("kernel", "import", "bzImage")
+    name = estiba("kernel", "ls", "--format", "{{.Name}}").stdout.strip()
+    estiba("tag", name, "kernel:theirs")
+    fresh = ""
+    for each in (name, "kernel:theirs"):
+        estiba("save", "-o", "archive.tar", each)
+        if form == "docker":
+            without(tmp_path / "archive.tar", "index.json")
+        fresh = str(tmp_path / f"fresh-{each.partition(':')[2]}")
+        done = estiba("load", "-i", "archive.tar", status=125 if each == name else 0, ESTIBA_ROOT=fresh)
+        assert ("machines take their kernel from there unasked" in done.stderr) == (each == name)
+        assert estiba("kernel", "ls", "-q", ESTIBA_ROOT=fresh).stdout == ""
+    estiba("tag", "kernel:theirs", "localhost/kernel:mine", ESTIBA_ROOT=fresh)
+    assert "localhost/kernel:mine" in estiba("kernel", "ls", ESTIBA_ROOT=fresh).stdout, "the twin: who owns the store says so"
+
+
+def without(path: Path, name: str) -> None:
+    """Takes a member out of an archive."""
+    kept = io.BytesIO()
+    with tarfile.open(path) as source, tarfile.open(fileobj=kept, mode="w") as target:
+        for member in source:
+            if member.name != name:
+                target.addfile(member, source.extractfile(member) if member.isfile() else None)
+    path.write_bytes(kept.getvalue())
+
+
 # --- parked guests ------------------------------------------------------------------------------------------------------------
 
 

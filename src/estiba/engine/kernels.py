@@ -14,6 +14,7 @@ from estiba.store import images, references
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiba.oci.digest import DiffID
+    from estiba.oci.reference import Reference
     from estiba.store.images import Image
     from estiba.store.layout import Store
 
@@ -87,6 +88,15 @@ def newest(store: Store, rung: str, architecture: str | None = None) -> Kernel |
     release = max(found, key=lambda pair: pair[0])[1].release
     same = [(-RUNGS[rung].index(kernel.kind), created, kernel) for created, kernel in found if kernel.release == release]
     return max(same, key=lambda triple: triple[:2])[2]
+
+
+def refuse_name(name: Reference | None, what: str) -> None:
+    """Raises InvalidArgument for a name that no archive may bring: who has it is the kernel of every machine for which none is named."""
+    if name is not None and name.name == REPOSITORY:
+        raise InvalidArgument(
+            f"cannot load {what}: it names an image {name.familiar}, and machines take their kernel from there unasked",
+            hint="save it under another name, and estiba tag gives it this one",
+        )
 
 
 def named(store: Store) -> list[Image]:

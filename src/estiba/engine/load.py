@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from estiba.config.settings import Settings
-from estiba.engine import event_log
+from estiba.engine import event_log, kernels
 from estiba.engine.archives import Archive, member_name, open_archive, read_member
 from estiba.engine.compression import inflate
 from estiba.engine.load_oci import load_layout
@@ -116,6 +116,7 @@ def _name(archive: Archive, text: str) -> Reference:
         raise DataLoss(f"cannot load {archive.what}: manifest.json: {error.message}") from error
     if name.tag is None or name.digest is not None:
         raise DataLoss(f"cannot load {archive.what}: manifest.json gives the name {text!r}, which is not NAME:TAG")
+    kernels.refuse_name(name, archive.what)
     return name
 
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from estiba.config.settings import Settings
+from estiba.engine import kernels
 from estiba.engine.archives import Archive, read_member
 from estiba.engine.progress import Progress
 from estiba.errors import DataLoss, InvalidArgument
@@ -52,6 +53,7 @@ def load_layout(
     found: list[tuple[Image, Reference | None]] = []
     for entry in index.images:
         name = _name(entry)
+        kernels.refuse_name(name, archive.what)
         found += [(image, name) for image in _load_entry(job, entry, name)]
     return found
 
