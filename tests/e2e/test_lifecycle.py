@@ -168,7 +168,8 @@ def test_rm_goes_with_its_run_and_refuses_what_runs(engine: Engine) -> None:
     while engine("ps", "-aq").stdout:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    engine("rm", "-f", "gone")  # what is not there needs no removal
+    nothing = engine("rm", "-f", "gone")  # what is not there needs no removal
+    assert (nothing.stdout, "o such container" in nothing.stderr) == ("", True)
 
 
 def test_rm_goes_with_the_name_that_it_has_at_the_end(engine: Engine) -> None:

@@ -76,6 +76,19 @@ def test_one_column_of_a_table_that_is_drawn_again_gives_way(capfd: pytest.Captu
     assert "a-rather-long-name-" * 3 in capfd.readouterr().out, "what is not drawn again may be read by a program"
 
 
+def test_a_terminal_that_knows_no_escapes_is_not_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = os.openpty()
+    try:
+        found = []
+        for term in ("dumb", "xterm"):
+            monkeypatch.setenv("TERM", term)
+            found.append(output.can_draw(follower))
+        assert found == [False, True]
+    finally:
+        os.close(leader)
+        os.close(follower)
+
+
 def test_empty_table_has_its_heading(capfd: pytest.CaptureFixture[str]) -> None:
     show([], COLUMNS)
     assert capfd.readouterr().out == "NAME      SIZE\n"

@@ -57,9 +57,9 @@ def test_filters(told: Store, filters: tuple[str, ...], found: list[str]) -> Non
     assert actions(told, *filters) == found
 
 
-@pytest.mark.parametrize("text", ["colour=red", "event", ""])
-def test_unknown_filters_are_refused_before_anything_is_read(store: Store, text: str) -> None:
-    with pytest.raises(InvalidArgument, match="unknown filter"):
+@pytest.mark.parametrize(("text", "cause"), [("colour=red", "unknown filter"), ("event", "not KEY=VALUE"), ("", "not KEY=VALUE")])
+def test_wrong_filters_are_refused_before_anything_is_read(store: Store, text: str, cause: str) -> None:
+    with pytest.raises(InvalidArgument, match=cause):
         events(store, filters=[text])
 
 

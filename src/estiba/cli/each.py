@@ -28,11 +28,14 @@ def each(context: Context, names: Sequence[str], act: Callable[[str], object]) -
     return output.failures(failures)
 
 
-def together(context: Context, names: Sequence[str], begin: Callable[[str], Begun], finish: Callable[[Begun], object]) -> int:
-    """As `each`, in two steps: all are begun with before the first is waited for, so that their programs take their time at once."""
+def together(context: Context, names: Sequence[str], begin: Callable[[str], Begun | None], finish: Callable[[Begun], object]) -> int:
+    """As `each`, in two steps: all are begun with before the first is waited for, so that their programs take their time at once.
+
+    Of one for which `begin` returns None nothing is done and nothing printed.
+    """
     sweep(context.store, context.settings)
     failures: list[EstibaError] = []
-    begun = [(name, result) for name in names if (result := _tried(begin, name, failures)) is not _FAILED]
+    begun = [(name, result) for name in names if (result := _tried(begin, name, failures)) is not _FAILED and result is not None]
     for name, result in begun:
         if _tried(finish, result, failures) is not _FAILED:
             output.lines([name])

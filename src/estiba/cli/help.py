@@ -193,7 +193,7 @@ def _pairs(pairs: Sequence[tuple[str, str]], style: _Style, left: int = 0) -> It
             yield start
         else:
             yield f"{start}{' ' * (left - len(first))}   {text.pop(0)}".rstrip()
-        yield from (f"{' ' * (left + 5)}{line}" for line in text)
+        yield from (f"{' ' * (left + 5)}{line}" for line in text if line)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -138,8 +138,12 @@ def is_terminal(descriptor: int) -> bool:
 
 def has_colour(descriptor: int) -> bool:
     """Whether to colour what is written there: a terminal that can, and no NO_COLOR (https://no-color.org)."""
-    environ = os.environ
-    return os.isatty(descriptor) and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+    return can_draw(descriptor) and not os.environ.get("NO_COLOR")
+
+
+def can_draw(descriptor: int) -> bool:
+    """Whether what is written there may move the cursor: a terminal that knows escapes."""
+    return os.isatty(descriptor) and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def width(descriptor: int = STDOUT) -> int:

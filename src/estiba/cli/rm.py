@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 def _run(context: Context, found: Invocation) -> int:
+    from estiba.cli import output
     from estiba.cli.each import each, together
     from estiba.engine.rm import Removal, give_back
     from estiba.errors import NotFound
@@ -26,12 +27,13 @@ def _run(context: Context, found: Invocation) -> int:
     def kill(name: str) -> Removal | None:
         try:
             return begin(name)
-        except NotFound:  # as Docker: what is not there needs no removal
+        except NotFound as error:  # as Docker: what is not there needs no removal
+            output.talk(f"estiba: note: {error.message}")
             return None
 
     try:
         if found.switch("force"):
-            return together(context, found.arguments, kill, lambda removal: removal and removal.finish())
+            return together(context, found.arguments, kill, Removal.finish)
         return each(context, found.arguments, lambda name: begin(name).finish())
     finally:
         if any(removal.left for removal in removals):

@@ -32,7 +32,7 @@ def _run(context: Context, found: Invocation) -> int:
 
     sweep(context.store, context.settings)
     once, form = found.switch("no-stream"), found.string("format")
-    redraws = not once and form in ("", "table") and output.is_terminal(output.STDOUT)
+    redraws = not once and form in ("", "table") and output.can_draw(output.STDOUT)
     for rows in stats(
         context.store, context.settings, found.arguments, every=found.switch("all"), full=found.switch("no-trunc"), once=once
     ):

@@ -8,6 +8,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from estiba.engine import event_log
+from estiba.engine.filters import split
 from estiba.engine.units import parse_moment
 from estiba.errors import DataLoss, InvalidArgument
 from estiba.oci.strict_json import loads
@@ -132,11 +133,7 @@ def _same(first: int, second: int) -> bool:
 def _filter(filters: Sequence[str]) -> Callable[[Event], bool]:
     """Several of one kind are alternatives, but for labels; kinds add up."""
     wanted: dict[str, list[str]] = {}
-    for text in filters:
-        kind, separator, value = text.partition("=")
-        if not separator or kind not in (*_FILTERS, *_NEVER):
-            hint = "valid: " + ", ".join(f"{name}=" for name in _FILTERS)
-            raise InvalidArgument(f"cannot use --filter {text!r}: unknown filter", hint=hint)
+    for kind, value in split(filters, _FILTERS, silent=_NEVER):
         wanted.setdefault(kind, []).append(value)
     return lambda event: all(_matches(event, kind, values) for kind, values in wanted.items())
 

@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from estiba.engine.filters import split
 from estiba.engine.units import parse_moment, parse_time
 from estiba.errors import DataLoss, InvalidArgument, NotFound
 from estiba.oci.image_config import ImageConfig
@@ -23,13 +24,10 @@ def image_filter(store: Store, filters: Sequence[str], allowed: Sequence[str]) -
     not `allowed` or a malformed value, NotFound for `before` and `since` of an unknown image.
     """
     groups: dict[str, list[Predicate]] = {}
-    for text in filters:
-        key, equals, value = text.partition("=")
-        negated = key.endswith("!")
-        key = key.removesuffix("!")
-        if not equals or key not in allowed or (negated and key != "label"):
-            raise InvalidArgument(f"cannot filter by {text!r}: unknown filter", hint="known are " + " ".join(f"{k}=" for k in allowed))
-        predicate = _MAKERS[key](store, value, text)
+    for name, value in split(filters, (*allowed, *(("label!",) if "label" in allowed else ()))):
+        negated = name.endswith("!")
+        key = name.removesuffix("!")
+        predicate = _MAKERS[key](store, value, f"{name}={value}")
         group = f"{key}{len(groups)}" if key == "label" else key
         groups.setdefault(group, []).append(_not(predicate) if negated else predicate)
         if key == "label":
@@ -62,7 +60,7 @@ def created(image: Image) -> datetime | None:
 def _dangling(store: Store, value: str, text: str) -> Predicate:
     wanted = _TRUTH.get(value.lower())
     if wanted is None:
-        raise InvalidArgument(f"cannot filter by {text!r}: dangling is true or false")
+        raise InvalidArgument(f"cannot use --filter {text!r}: dangling is true or false")
     return lambda image: image.reference.is_dangling == wanted
 
 
@@ -95,7 +93,7 @@ def _since(store: Store, value: str, text: str) -> Predicate:
 def _until(store: Store, value: str, text: str) -> Predicate:
     moment = parse_moment(value)
     if moment is None:
-        raise InvalidArgument(f"cannot filter by {text!r}: not a time", hint="for example until=24h or until=2026-01-31T12:00:00Z")
+        raise InvalidArgument(f"cannot use --filter {text!r}: not a time", hint="for example until=24h or until=2026-01-31T12:00:00Z")
 
     def predicate(image: Image) -> bool:
         own = created(image)

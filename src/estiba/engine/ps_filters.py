@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiba.engine.filters import split
 from estiba.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -23,14 +24,14 @@ _KINDS = (
 
 def ps_filter(store: Store, filters: Sequence[str]) -> Accept:
     """Returns a function that tells whether a container passes. Raises InvalidArgument, NotFound for before= and since=."""
-    wanted = _split(filters, _KINDS)
+    wanted = _by_kind(filters, _KINDS)
     tests = [_test(store, kind, values) for kind, values in wanted.items()]
     return lambda container: all(test(container) for test in tests)
 
 
 def prune_filter(filters: Sequence[str]) -> Accept:
     """As `ps_filter`, for `container prune`: until=, label=, label!=. Raises InvalidArgument."""
-    wanted = _split(filters, ("until", "label", "label!"))
+    wanted = _by_kind(filters, ("until", "label", "label!"))
     tests: list[Accept] = []
     for text in wanted.get("until", []):
         from estiba.engine.units import parse_moment
@@ -43,12 +44,9 @@ def prune_filter(filters: Sequence[str]) -> Accept:
     return lambda container: all(test(container) for test in tests)
 
 
-def _split(filters: Sequence[str], kinds: Sequence[str]) -> dict[str, list[str]]:
+def _by_kind(filters: Sequence[str], kinds: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for text in filters:
-        kind, separator, value = text.partition("=")
-        if not separator or kind not in kinds:
-            raise InvalidArgument(f"cannot use --filter {text!r}: unknown filter", hint="valid: " + ", ".join(f"{name}=" for name in kinds))
+    for kind, value in split(filters, kinds):
         found.setdefault(kind, []).append(value)
     return found
 
