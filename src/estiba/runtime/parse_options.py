@@ -13,7 +13,6 @@ from estiba.runtime import capabilities, parse_limits
 from estiba.runtime.options import Device
 from estiba.runtime.parse_lifecycle import HEALTH, attach, restart, runtime, volume_driver
 from estiba.runtime.parse_limits import UNLIMITED
-from estiba.runtime.parse_mounts import parse_mount, parse_tmpfs, parse_volume
 from estiba.runtime.parse_streams import log_driver, log_option, set_detach_keys
 from estiba.runtime.parse_values import (
     choice,
@@ -136,16 +135,22 @@ def annotation(options: RunOptions, text: str) -> None:
 
 def volume(options: RunOptions, text: str) -> None:
     """-v SOURCE:TARGET[:OPTIONS]."""
+    from estiba.runtime.parse_mounts import parse_volume  # as the next two: a run without mounts needs none of it
+
     options.mounts.append(parse_volume(text))
 
 
 def mount(options: RunOptions, text: str) -> None:
     """--mount type=bind,source=...,target=...."""
+    from estiba.runtime.parse_mounts import parse_mount
+
     options.mounts.append(parse_mount(text))
 
 
 def tmpfs(options: RunOptions, text: str) -> None:
     """--tmpfs TARGET[:OPTIONS]."""
+    from estiba.runtime.parse_mounts import parse_tmpfs
+
     options.mounts.append(parse_tmpfs(text))
 
 

@@ -10,7 +10,6 @@ from estiba.oci.reference import Reference, dangling, parse_reference
 from estiba.store import references
 from estiba.store.blobs import put_known_blob, read_blob
 from estiba.store.references import Target, TargetImage
-from estiba.store.roots import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -237,6 +236,8 @@ def remove(store: Store, name: str, *, force: bool = False) -> Removed:
     By id, all names of the image go; several are a Conflict without `force`. An image that a container stands on is a Conflict
     without `force`; with it the names go and the image stays, dangling. Raises NotFound, Conflict.
     """
+    from estiba.store.roots import containers
+
     image = _by_name(store, name, None)
     by_id = image is None
     image = image or _by_id(store, name, None)
