@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 
 from estiba.engine import containers
-from estiba.engine.stop import kill_for_good, leave_alone, send, settled, stop_number, unpaused
+from estiba.engine.stop import LeftAlone, kill_for_good, send, settled, stop_number, unpaused
 from estiba.errors import FailedPrecondition
 from estiba.linux import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from estiba.engine.containers import Container
     from estiba.store.layout import Store
 
 
@@ -24,9 +25,15 @@ def kill(store: Store, name: str, number: int = signals.SIGKILL) -> str:
     container = containers.find(store, name)
     if container.status == "restarting" or number in (signals.SIGKILL, stop_number(container)):
         waited = container.status == "restarting"
-        leave_alone(store, container, watch=number != signals.SIGKILL)
-        if waited and not container.pid:
-            return container.id
+        with LeftAlone(store, container, watch=number != signals.SIGKILL) as container:
+            if container.pid or not waited:
+                _signal(container, number)
+    else:
+        _signal(container, number)
+    return container.id
+
+
+def _signal(container: Container, number: int) -> None:
     descriptor = container.pidfd()
     if descriptor is None:
         raise FailedPrecondition(f"cannot kill container {container.name}: it is not running")
@@ -40,4 +47,3 @@ def kill(store: Store, name: str, number: int = signals.SIGKILL) -> str:
                 unpaused(container)
     finally:
         os.close(descriptor)
-    return container.id

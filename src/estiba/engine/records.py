@@ -167,6 +167,8 @@ def release(settings: Settings, record: Record) -> None:
             thaw(path)
     subject = _end_orphan(settings, record)
     gone = [_remove_group(path) for path in record.cgroups]
+    if record.remove and _was_only_asked(record):
+        names.will_stay(record.folder)
     name = names.goes(record.folder) if record.remove else ""
     if name or not os.path.exists(f"{record.folder}/state.json"):
         if record.name and not names.release(f"{os.path.dirname(record.name)}/{name}" if name else record.name, record.id):
@@ -183,6 +185,12 @@ def release(settings: Settings, record: Record) -> None:
     unlink(f"{attach_folder(settings)}/{record.id}")
     if all(gone):
         unlink(f"{live_folder(settings)}/{record.id}")
+
+
+def _was_only_asked(record: Record) -> bool:
+    """Tells whether a `start` of a container that never ran was killed before there was anything to tell."""
+    now = status.read(f"{record.folder}/status", mine=True)
+    return now.asked == "start" and not now.ran and not now.error
 
 
 def _subject(settings: Settings, record: Record) -> Container | None:
@@ -333,6 +341,11 @@ def stopped(runtime: str) -> list[str]:
 def updating(runtime: str) -> list[str]:
     """Links to the folders of containers that an `update` is at, or was killed at (engine/updating.py)."""
     return [f"{runtime}/updating/{name}" for name in _names(f"{runtime}/updating")]
+
+
+def staying(runtime: str) -> list[str]:
+    """Links to the folders of containers of --rm that a `restart` keeps, or has kept when it was killed (engine/restart.py)."""
+    return [f"{runtime}/staying/{name}" for name in _names(f"{runtime}/staying")]
 
 
 def _names(folder: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from estiba.engine import containers, event_log, names, records, supervision
-from estiba.engine.stop import Ending, leave_locked_alone
+from estiba.engine.stop import Ending, LeftAlone
 from estiba.errors import Conflict, NotFound, OnFailure
 from estiba.linux import signals
 
@@ -55,14 +55,13 @@ class Removal:
             _refuse_running(self._container)
             return
         try:
-            with containers.lock(self._container):
-                self._kill()
+            with LeftAlone(store, self._container) as container:
+                self._kill(container)
         except (NotFound, FileNotFoundError):
             return  # it has just gone, as `finish` will find
 
-    def _kill(self) -> None:
-        container = self._container = containers.again(self._store, self._container)
-        leave_locked_alone(container)
+    def _kill(self, container: Container) -> None:
+        self._container = container
         if container.pid:
             names.may_go(container.folder, container.name)
         self._ending = Ending(container, timeout=0, number=signals.SIGKILL)

@@ -55,6 +55,7 @@ class Stored(Launching):
         self._forget_files()
         self.record.write(self.settings)
         if self.record.remove:
+            status.ask(f"{self.record.folder}/status", "start")  # it was there before: should this be killed, it stays (records.release)
             names.will_go(self.record.folder, os.path.basename(self.record.name))
         else:
             names.will_stay(self.record.folder)  # also where an `rm -f` did not come to its end
@@ -88,12 +89,14 @@ def prepare(
     attached: bool,
     stdin: bool = True,
     restarts: int = 0,
+    again: bool = False,
     detach_keys: bytes | None = None,
 ) -> Created | None:
     """Returns what launches the container, None when it runs already.
 
     Parameters: `attached`, whether the caller's streams are the program's until it ends; `stdin`, its input as well; `restarts`, how
-    often its supervisor has started it with this time, 0 for a user's start; `detach_keys`, else Docker's.
+    often its supervisor has started it with this time, 0 for a user's start; `again`, should this process be killed before the program is
+    executed, the container is looked after as one whose last run has just ended; `detach_keys`, else Docker's.
     Raises NotFound (removed meanwhile), Conflict (it is paused), and what `create.create` raises.
     """
     with containers.lock(container):
@@ -118,7 +121,7 @@ def prepare(
             if stored.supervised:
                 path = f"{container.folder}/status"
                 status.ask(path, "restart" if restarts else "start", restarts)
-                supervision.ensure(settings, container.id, container.folder, os.stat(path).st_size)
+                supervision.ensure(settings, container.id, container.folder, 0 if again else os.stat(path).st_size)
             return stored.created()
 
 
@@ -129,13 +132,14 @@ def _forget_the_last_run(settings: Settings, container: Container) -> None:
         records.release(settings, left)
 
 
-def start(store: Store, settings: Settings, name: str) -> str:
+def start(store: Store, settings: Settings, name: str, *, again: bool = False) -> str:
     """Starts a container in the background, and returns its id when its program was executed; one that runs is left alone.
+    `again` is as for `prepare`.
 
     Raises NotFound, Conflict (an ambiguous id), and what `prepare` and `spawn` raise.
     """
     container = containers.find(store, name)
-    created = prepare(store, settings, container, attached=False)
+    created = prepare(store, settings, container, attached=False, again=again)
     if created is not None:
         spawn(settings, created)
     return container.id

@@ -7,11 +7,13 @@ import select
 from time import monotonic
 
 from estiba.engine import containers, event_log, names, records, status, supervision
-from estiba.errors import Unavailable
+from estiba.errors import NotFound, OnFailure, Unavailable
 from estiba.linux import process, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from estiba.engine.containers import Container
     from estiba.store.layout import Store
 
@@ -37,9 +39,8 @@ def stop(store: Store, name: str, *, timeout: int | None = None, number: int | N
 
 def begin(store: Store, name: str, *, timeout: int | None = None, number: int | None = None, for_now: bool = False) -> Ending:
     """As `stop`, but does not wait for the end, `stopped` does: several containers take their time together."""
-    container = containers.find(store, name)
-    leave_alone(store, container, for_now=for_now)
-    return Ending(container, timeout=timeout, number=number)
+    with LeftAlone(store, containers.find(store, name), for_now=for_now) as container:
+        return Ending(container, timeout=timeout, number=number)
 
 
 def stopped(ending: Ending) -> str:
@@ -54,28 +55,52 @@ def comes_back(store: Store) -> list[str]:
     return [container.name for container in containers.list_running(store, []) if container.restart in ("always", "unless-stopped")]
 
 
-def leave_alone(store: Store, container: Container, *, keep: bool = False, watch: bool = False, for_now: bool = False) -> None:
-    """Nobody starts the container again by itself from now on, until somebody starts it. With `keep` the next command may, should this
-    one be killed. A start on its way is waited for: `container` tells afterwards what runs. With `watch` its health is checked for as
-    long as it runs on; `for_now` does not say that somebody stopped it.
+class LeftAlone:
+    """A context in which nobody else changes the container, nor starts it: in it, the program is asked to end. It begins with the container
+    as it is now; a start on its way was waited for.
+
+    Nobody starts it by himself afterwards, until somebody starts it. Should this process be killed before that is noted, the next command
+    has it looked after as it was. Parameters: `keep`, it is so afterwards as well; `watch`, its health is checked for as long as it runs
+    on; `for_now`, it is not noted that somebody stopped it. Raises NotFound.
     """
-    with containers.lock(container):
-        containers.again(store, container)
-        container.refresh()
-        leave_locked_alone(container, keep=keep, watch=watch, for_now=for_now)
 
+    __slots__ = ("_container", "_for_now", "_keep", "_lock", "_store", "_wanted", "_watch")
 
-def leave_locked_alone(container: Container, *, keep: bool = False, watch: bool = False, for_now: bool = False) -> None:
-    """As `leave_alone`, by whoever holds the container's lock and has just looked at it."""
-    if supervision.is_wanted(container):
-        if not keep and not for_now:
-            status.ask(f"{container.folder}/status", "stop")
-        if not (watch and container.pid and container.check):
-            supervision.dismiss(container, keep=keep)
-    held = containers.hold(container)
-    if held is not None:
-        os.close(held)
-    container.refresh()
+    def __init__(self, store: Store, container: Container, *, keep: bool = False, watch: bool = False, for_now: bool = False) -> None:
+        self._store = store
+        self._container = container
+        self._keep = keep
+        self._watch = watch
+        self._for_now = for_now
+        self._wanted = False
+        self._lock = containers.lock(container)
+
+    def __enter__(self) -> Container:
+        self._lock.acquire()
+        with OnFailure(self._lock.release):
+            container = self._container = containers.again(self._store, self._container)
+            self._wanted = supervision.is_wanted(container)
+            self._watch = self._watch and bool(container.pid and container.check)
+            if self._wanted and not self._watch:
+                supervision.dismiss(container, keep=True)
+            try:
+                held = containers.hold(container)
+            except FileNotFoundError:
+                raise NotFound(f"cannot find container {container.name!r}: it has just been removed") from None
+            if held is not None:
+                os.close(held)
+            container.refresh()
+            return container
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None and self._wanted and not self._keep:
+                if not self._for_now:
+                    status.ask(f"{self._container.folder}/status", "stop")
+                if not self._watch:
+                    supervision.dismiss(self._container)
+        finally:
+            self._lock.release()
 
 
 class Ending:

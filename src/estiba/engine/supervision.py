@@ -166,11 +166,14 @@ def revive(store: Store, settings: Settings) -> None:
 
 
 def _is_of(store: Store, entry: str, container_id: str) -> bool:
+    """Tells whether the container is one of the store's. Whoever made the entry may have been killed before he wrote that."""
+    folder = f"{store.containers}/{container_id}"
     try:
         with open(entry, encoding="utf-8", errors="surrogateescape") as file:
-            return file.readline().rstrip("\n") == f"{store.containers}/{container_id}"
+            written = file.readline().rstrip("\n")
     except FileNotFoundError:
         return False
+    return written == folder or (not written and os.path.isdir(folder))
 
 
 def _revive(store: Store, settings: Settings, container_id: str) -> None:

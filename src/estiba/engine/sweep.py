@@ -33,6 +33,10 @@ def sweep(store: Store, settings: Settings, *, thoroughly: bool = False) -> None
 
         updating.finish_all(store)
     supervision.revive(store, settings)
+    if records.staying(store.runtime):
+        from estiba.engine import staying
+
+        staying.let_go(store, settings)
     if records.sweep(settings, None if thoroughly else records.SWEPT_PER_START) or _is_abandoned(store.trash):
         from estiba.store.layers import empty_trash
 
