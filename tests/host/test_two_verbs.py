@@ -255,6 +255,7 @@ BEGINNINGS: dict[str, tuple[tuple[tuple[str, ...], ...], dict[str, Any]]] = {
     "running": ((RUNNING,), {"status": "running"}),
     "paused": ((RUNNING, ("pause", "box")), {"status": "paused"}),
     "exited": ((RUNNING, ("stop", "box")), {"status": "exited"}),
+    "of --restart": ((("run", "--restart", "always", *RUNNING[1:]),), {"status": "running"}),
     "of --rm": ((("run", "--rm", *RUNNING[1:]),), {"status": "running", "goes": True}),
 }
 

@@ -1,4 +1,4 @@
-"""The verbs of a container's life under kill -9 (K01) and other signals (K05) at random moments.
+"""The verbs of a container's life under kill -9 (K01) and other signals (K05) at random moments, and under kill -9 at each step (K02).
 
 Nothing is lost that was told, the next command works, nothing is left, and each container is as it was or as it was asked to be.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.host.test_limits import value
+from tests.support.plans import until
 from tests.support.soak import times
 from tests.support.solo import CREATED, RUNNING
 
@@ -33,13 +34,17 @@ class Case(NamedTuple):
     done: str
 
 
+def of(flags: tuple[str, ...], words: tuple[str, ...]) -> tuple[str, ...]:
+    """`create` or `run` with further flags."""
+    return (words[0], *flags, *words[1:])
+
+
+ALWAYS, GOES = ("--restart", "always"), ("--rm",)
 CASES = {
     "create": Case(CREATED, (), frozenset({"", "box created"}), "box created"),
     "run": Case(RUNNING, (), frozenset({"", "box created", "box running"}), "box running"),
-    "run --rm": Case(("run", "-d", "--rm", *RUNNING[2:]), (), frozenset({"", "box running"}), "box running"),
-    "run --restart": Case(
-        ("run", "-d", "--restart", "always", *RUNNING[2:]), (), frozenset({"", "box created", "box running"}), "box running"
-    ),
+    "run --rm": Case(of(GOES, RUNNING), (), frozenset({"", "box running"}), "box running"),
+    "run --restart": Case(of(ALWAYS, RUNNING), (), frozenset({"", "box created", "box running"}), "box running"),
     "start": Case(("start", "box"), (CREATED,), frozenset({"box created", "box running"}), "box running"),
     "stop": Case(("stop", "box"), (RUNNING,), frozenset({"box running", "box exited"}), "box exited"),
     "kill": Case(("kill", "box"), (RUNNING,), frozenset({"box running", "box exited"}), "box exited"),
@@ -52,6 +57,14 @@ CASES = {
     "rename": Case(("rename", "box", "new"), (RUNNING,), frozenset({"box running", "new running"}), "new running"),
     "rm": Case(("rm", "box"), (CREATED,), frozenset({"box created", ""}), ""),
     "rm -f": Case(("rm", "-f", "box"), (RUNNING,), frozenset({"box running", "box exited", ""}), ""),
+    "stop --restart": Case(("stop", "box"), (of(ALWAYS, RUNNING),), frozenset({"box running", "box exited"}), "box exited"),
+    "kill --restart": Case(("kill", "box"), (of(ALWAYS, RUNNING),), frozenset({"box running", "box exited"}), "box exited"),
+    "restart --restart": Case(("restart", "box"), (of(ALWAYS, RUNNING),), frozenset({"box running"}), "box running"),
+    "rm -f --restart": Case(("rm", "-f", "box"), (of(ALWAYS, RUNNING),), frozenset({"box running", "box exited", ""}), ""),
+    "start --rm": Case(("start", "box"), (of(GOES, CREATED),), frozenset({"box created", "box running"}), "box running"),
+    "restart --rm": Case(("restart", "box"), (of(GOES, RUNNING),), frozenset({"box running", ""}), "box running"),
+    "rename --rm": Case(("rename", "box", "new"), (of(GOES, RUNNING),), frozenset({"box running", "new running"}), "new running"),
+    "container prune": Case(("container", "prune", "-f"), (CREATED,), frozenset({"box created", ""}), ""),
     "cp": Case(("cp", "box:/bin", "out"), (CREATED,), frozenset({"box created"}), "box created"),
     "commit": Case(("commit", "box", "local/cut"), (RUNNING,), frozenset({"box running"}), "box running"),
 }
@@ -72,7 +85,23 @@ def judge(solo: Solo, case: Case, *, told: bool) -> None:
         assert solo("images", "-q", "local/cut")
         solo("rmi", "local/cut")
     solo.use()
+    ends_as_it_was_made(solo, case)
     solo.clear()
+
+
+def ends_as_it_was_made(solo: Solo, case: Case) -> None:
+    """What was made with --rm goes with its end, and with --restart it comes back."""
+    made = {word for words in (*case.before, case.words) for word in words}
+    if not made.intersection((*ALWAYS, *GOES)) or not solo.look():
+        return
+    ((container, (name, _)),) = solo.known.items()
+    status = solo.remains.root / "containers" / container / "status"
+    starts = status.read_text().count("running ")
+    solo.fork("exec", name, "kill", "1").wait()
+    if "--rm" in made:
+        until(lambda: not status.exists(), "the end of what goes with it", 10)
+    else:
+        until(lambda: status.read_text().count("running ") > starts, "another start", 10)
 
 
 def updated(solo: Solo) -> set[bool]:
@@ -104,6 +133,46 @@ def test_killed(solo: Solo, verb: str) -> None:
         process.kill()
         said = process.communicate()[0]
         judge(solo, case, told=bool(said) or process.returncode == 0)
+
+
+#: Calls of the kernel that change something that others see, or on which others wait.
+CALLS = (
+    "openat", "write", "pwrite64", "ftruncate", "mkdir", "symlink", "link", "rename", "unlink", "rmdir", "flock", "pidfd_send_signal", "kill",
+    "vfork", "clone", "clone3", "execve",
+)  # fmt: skip
+
+
+def steps(solo: Solo, case: Case) -> list[tuple[str, int]]:
+    """The calls of a command by which something changes: each by its name, and how often that was called before and with it."""
+    solo.prepare(case.before)
+    solo.begin(case.words, ["strace", "-qq", "-e", f"trace={','.join(CALLS)}", "-e", "signal=none", "-o", "trace"]).communicate()
+    judge(solo, case, told=True)
+    found, count = [], dict.fromkeys(CALLS, 0)
+    for line in (solo.folder / "trace").read_text().splitlines():
+        name = line.partition("(")[0]
+        count[name] += 1
+        if name != "openat" or "O_CREAT" in line or "O_TRUNC" in line:
+            found.append((name, count[name]))
+    return found
+
+
+@pytest.mark.parametrize("verb", CASES)
+def test_killed_at_each_step(solo: Solo, verb: str) -> None:
+    """Before each call in turn, which is after the one before (K02)."""
+    case = CASES[verb]
+    every = steps(solo, case)
+    wrong = []
+    for name, number in every if len(times(1, 2)) == 2 else random.Random(verb).sample(every, 1):
+        solo.prepare(case.before)
+        process = solo.begin(case.words, ["strace", "-qq", "-e", f"inject={name}:signal=SIGKILL:when={number}", "-o", "/dev/null"])
+        said = process.communicate()[0]
+        try:
+            judge(solo, case, told=bool(said) or process.returncode == 0)
+        except AssertionError as error:
+            wrong.append(f"{name} {number}: {error}")
+            solo.look()
+            solo.clear()
+    assert not wrong, "\n".join(wrong)
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGQUIT, signal.SIGTSTP]
