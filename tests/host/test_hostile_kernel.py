@@ -93,6 +93,20 @@ def test_a_disk_of_a_kernel_holds_no_file_of_this_machine(kernel_with: Callable[
         assert not os.path.exists(f"{store.cache}/boot") or os.listdir(f"{store.cache}/boot") == []
 
 
+def test_no_image_makes_the_disk_of_another(kernel_with: Callable[..., Stored], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer, and other files of it or another command line."""
+    monkeypatch.setattr(machine_disk, "_make", lambda store, _settings, _kernel, _options, path: Path(path).write_bytes(b""))
+    store, settings, kernel = kernel_with()
+    os.makedirs(f"{store.cache}/boot")
+    first = machine_disk.boot_disk(store, settings, kernel, "quiet")
+    assert machine_disk.boot_disk(store, settings, kernel, "quiet") == first, "the twin"
+    assert machine_disk.boot_disk(store, settings, kernel, "console=ttyS1") != first
+    for words in ({"modules": ""}, {"path": "/boot/a.ko"}):
+        _, _, other = kernel_with(**words)
+        assert other.layer == kernel.layer
+        assert machine_disk.boot_disk(store, settings, other, "quiet") != first
+
+
 # --- files of kernels ---------------------------------------------------------------------------------------------------------
 
 PROGRAM = 'static const char marks[] __attribute__((used)) = "uml_dir= Linux version 1.2.3 (x)"; int main(void) { return 0; }'

@@ -1,13 +1,13 @@
-"""The disk from which a machine's firmware loads its kernel: boot loader, kernel, an initramfs without a plan; made once for each kernel.
+"""The disk from which a machine's firmware loads its kernel: boot loader, kernel and its command line, an initramfs without a plan.
 
-On the start path of `run` on a machine with a firmware, but for what makes one.
+Made once for each kernel and command line. On the start path of `run` on a machine with a firmware, but for what makes one.
 """
 
 from __future__ import annotations
 
 import os
+from _blake2 import blake2b  # without hashlib, which takes milliseconds
 
-from estiba.oci.digest import hex_of
 from estiba.plan.helper import helper_path
 
 TYPE_CHECKING = False
@@ -23,7 +23,9 @@ BOOTS = "bzimage"
 def boot_disk(store: Store, settings: Settings, kernel: Kernel, options: str) -> str:
     """Returns the path of the disk with the kernel, whose command line is `options`. Raises FailedPrecondition, ResourceExhausted."""
     helper = os.stat(helper_path(settings))
-    path = f"{store.cache}/boot/{hex_of(kernel.layer)[:32]}-{helper.st_ino}-{helper.st_mtime_ns}"
+    # Two images may name other files of one layer, and whose comes first must not make the other's disk.
+    parts = repr((kernel.layer, kernel.path, kernel.modules, kernel.drivers, options, helper.st_ino, helper.st_mtime_ns))
+    path = f"{store.cache}/boot/{blake2b(parts.encode('utf-8', 'surrogateescape'), digest_size=16).hexdigest()}"
     if not os.path.exists(path):
         _make(store, settings, kernel, options, path)
     return path
