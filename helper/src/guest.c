@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "guest.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 
 static struct link channel;
 static uint64_t window;
+static int blocks = -1; /* the disk of the channel's larger frames, -1 where there is none */
 static struct guest_session sessions[MAX_SESSIONS];
 static pid_t console; /* of a machine without a host, else 0 */
 
@@ -74,7 +76,7 @@ static void tell_read(void)
 
 static void say_ready(void)
 {
-    struct message ready = {.type = MESSAGE_READY, .number = PROTOCOL_VERSION, .offset = window};
+    struct message ready = {.type = MESSAGE_READY, .stream = blocks >= 0, .number = PROTOCOL_VERSION, .offset = window};
 
     link_put(&channel, 0, &ready, NULL, 0);
     link_flush(&channel);
@@ -97,6 +99,21 @@ static void wake(const struct frame *frame, const char *data)
     say_ready();
 }
 
+/* The frame for which this one stands. The disk is read past the kernel's memory, in whole sectors. */
+static char *take_block(struct frame *frame)
+{
+    static _Alignas(4096) char content[BLOCK_SIZE];
+    size_t size = frame->message.offset;
+    off_t at = (off_t)frame->message.number * BLOCK_SIZE;
+
+    if (size < sizeof *frame || size > sizeof *frame + MAX_DATA || pread(blocks, content, (size + 4095) & ~(size_t)4095, at) < (ssize_t)size)
+        fail(LAUNCH, "machine", errno, NULL, "a block of the channel");
+    memcpy(frame, content, sizeof *frame);
+    if (frame->size != size - sizeof *frame || frame->session >= MAX_SESSIONS)
+        fail(LAUNCH, "machine", EPROTO, NULL, "a block of the channel");
+    return content + sizeof *frame;
+}
+
 static void hear_host(void)
 {
     struct frame frame;
@@ -104,6 +121,8 @@ static void hear_host(void)
     int found;
 
     while ((found = link_take(&channel, &frame, &data)) > 0) {
+        if (frame.message.type == MESSAGE_BLOCK)
+            data = take_block(&frame);
         if (frame.message.type == MESSAGE_WAKE)
             wake(&frame, data);
         else if (guest_session_hear(&sessions[frame.session], &frame, data))
@@ -151,6 +170,8 @@ void guest_main(void)
         console = guest_alone(alone, &channel.fd);
     else
         channel.fd = guest_open_channel(&window);
+    if (window > 0)
+        blocks = open(BLOCKS_DISK, O_RDONLY | O_DIRECT | O_CLOEXEC);
     for (unsigned i = 0; i < MAX_SESSIONS; i++)
         guest_session_reset(&sessions[i], i);
     say_ready();

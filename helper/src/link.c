@@ -23,12 +23,31 @@ size_t link_room(struct link *link)
     return room(link);
 }
 
+enum { BLOCK_FROM = 512 }; /* bytes from which a block is cheaper */
+
+/* False when none is free. */
+static bool write_block(struct link *link, struct frame *frame, const void *data)
+{
+    uint32_t number = link->block % BLOCKS;
+    off_t at = (off_t)number * BLOCK_SIZE;
+
+    if (link->block_ends[number] > link->credit || write_all_at(link->blocks, frame, sizeof *frame, at) != 0 ||
+        write_all_at(link->blocks, data, frame->size, at + (off_t)sizeof *frame) != 0)
+        return false;
+    *frame = (struct frame){.message = {.type = MESSAGE_BLOCK, .number = number, .offset = sizeof *frame + frame->size}};
+    link->block_ends[number] = link->sent + (link->to - link->from) + sizeof *frame;
+    link->block++;
+    return true;
+}
+
 bool link_put(struct link *link, uint32_t session, const struct message *message, const void *data, size_t size)
 {
     struct frame frame = {.size = (uint32_t)size, .session = session, .message = *message};
 
     if (link_room(link) <= size)
         return false;
+    if (link->uses_blocks && size >= BLOCK_FROM && write_block(link, &frame, data))
+        size = 0;
     memcpy(link->out + link->to, &frame, sizeof frame);
     if (size > 0)
         memcpy(link->out + link->to + sizeof frame, data, size);

@@ -13,11 +13,12 @@
 
 /* Messages beside those of clients. */
 enum link_message {
-    MESSAGE_READY = 64,   /* guest: number is the protocol's version, offset the channel's window or 0 */
+    MESSAGE_READY = 64,   /* guest: number is the protocol's version, offset the channel's window or 0, stream 1: it takes MESSAGE_BLOCK */
     MESSAGE_WAKE = 65,    /* host: offset is the time (CLOCK_REALTIME, ns), data random numbers; the guest says READY again */
     MESSAGE_PLAN = 66,    /* host: number is the plan's size, offset that of the data in it; whole, it starts the session */
     MESSAGE_SYNCED = 67,  /* guest: what it wrote is on its disks, and it does nothing more */
     MESSAGE_READ = 68,    /* guest: offset is the bytes it has read from the channel */
+    MESSAGE_BLOCK = 69,   /* host: a frame is in the block `number` of the channel's disk; offset is its size, with its head */
 };
 
 enum {
@@ -30,6 +31,14 @@ enum {
      */
     LINE_WINDOW = 3584,
 };
+
+/*
+ * A serial line of User-Mode Linux is read by one system call for each byte (chan_user.c, generic_read). Frames of some size go by a disk that
+ * the guest's kernel does not keep in memory, in blocks, and a small frame in their place.
+ */
+#define BLOCKS_FILE "/run/channel" /* in the jail; machine/layout.py */
+#define BLOCKS_DISK "/dev/ubdp"    /* in the guest: its last */
+enum { BLOCKS = 64, BLOCK_SIZE = 36864 };
 
 /* On the wire, little endian as everything of ours. */
 struct frame {
@@ -45,6 +54,10 @@ struct link {
     uint64_t read, told;    /* bytes read, and those that the other end knows of */
     size_t received, taken; /* bytes in `in`, and those of the frame that was given out */
     size_t from, to;        /* what of `out` is not sent yet */
+    bool uses_blocks;       /* the other end takes MESSAGE_BLOCK */
+    int blocks;             /* the file */
+    uint32_t block;         /* how many there were */
+    uint64_t block_ends[BLOCKS]; /* where the small frame ended that stood for the last one there: read behind it, the block is free */
     char in[sizeof(struct frame) + MAX_DATA];
     char out[LINK_BUFFER];
 };

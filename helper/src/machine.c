@@ -189,6 +189,14 @@ static void start_monitor(const struct op *op)
         fail(LAUNCH, "machine", errno, NULL, "its channel");
 }
 
+/* The disk by which a guest of User-Mode Linux gets frames of some size (link.h). */
+static void make_blocks(void)
+{
+    machine.link.blocks = open(BLOCKS_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (machine.link.blocks < 0 || ftruncate(machine.link.blocks, BLOCKS * BLOCK_SIZE) != 0)
+        fail(LAUNCH, "machine", errno, NULL, "%s", BLOCKS_FILE);
+}
+
 /* The terminal of the keeper's side carries bytes; the guest's is the one with a line discipline. */
 static void open_session(void)
 {
@@ -282,6 +290,7 @@ static void greet(const struct message *message)
         fail(LAUNCH, "machine", 0, NULL, "the guest speaks version %u of the protocol, not %d", message->number, PROTOCOL_VERSION);
     trace("guest");
     machine.link.window = message->offset;
+    machine.link.uses_blocks = message->stream == 1;
     machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;
     if (machine.control >= 0 && beginning->b.size > 0 && !machine.begun) {
         machine.begun = true;
@@ -400,6 +409,7 @@ void op_machine(struct container *self, const struct op *op)
     prctl(PR_SET_NAME, "estiba-machine");
     if (has_initramfs())
         make_initramfs(op);
+    make_blocks();
     start_monitor(op);
     programs_open();
     trace("machine");

@@ -312,6 +312,22 @@ def test_cp_in_both_directions(live: Live, rung: tuple[str, ...], tmp_path: Path
     assert live.inside("ls /tmp") == "data"
 
 
+def test_blocks_of_the_channel(live: Live, rung: tuple[str, ...]) -> None:
+    """More input than there are blocks, in several sessions at once, one of which does not read; and a machine of as many layers as fit."""
+    live.start("true", *rung)
+    data = [random.Random(number).randbytes(1_500_000) for number in range(3)]
+    stuck = subprocess.Popen([*live.command, "exec", "-i", "box", "sleep", "1000"], env=live.environment, stdin=subprocess.PIPE)
+    assert stuck.stdin is not None
+    os.set_blocking(stuck.stdin.fileno(), False)
+    assert os.write(stuck.stdin.fileno(), bytes(65536)) > 0
+    with ThreadPoolExecutor(len(data)) as pool:
+        said = list(pool.map(lambda sent: live.full("exec", "-i", "box", "cat", stdin=sent).stdout, data))
+    assert said == data
+    stuck.kill()
+    stuck.wait()
+    stuck.stdin.close()
+
+
 def test_export_is_of_all_files_and_changes_are_not_known(live: Live, rung: tuple[str, ...], tmp_path: Path) -> None:
     live.start("echo one > /file", *rung)
     with tarfile.open(fileobj=BytesIO(live.full("export", "box").stdout)) as archive:

@@ -13,6 +13,7 @@ STATE = "/run"
 INIT = "/run/init"
 INITRAMFS = "/run/initramfs"
 DISKS = "/run/disks"
+BLOCKS = "/run/channel"  # helper/src/link.h
 BINDS = "/run/binds"
 BOOT = "/run/boot"
 KVM = "/dev/kvm"

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiba.machine.parts import Parts
 
-#: Devices that its block driver has (arch/um/drivers/ubd_kern.c, MAX_DEV).
-MAX_DISKS = 16
+#: Devices that its block driver has (arch/um/drivers/ubd_kern.c, MAX_DEV), but for the last, which is the channel's.
+MAX_DISKS = 15
 # Half a second of measuring which RAID6 code is fastest, in kernels that have it (the name changed in 7.x).
 _SKIPPED = "initcall_blacklist=raid6_init,raid6_select_algo"
 
@@ -40,11 +40,13 @@ def arguments(parts: Parts) -> list[str]:
     """Returns the command line of the kernel with these parts.
 
     `lpj` and `seccomp=on` save 50 ms and half the cost of a system call. Serial line 0 is the channel. No console reads: at the end of its
-    input it would hang up and take the output along. A disk that nobody writes is shared (`c`): it is not locked.
+    input it would hang up and take the output along. A disk that nobody writes is shared (`c`): it is not locked. The last disk brings what
+    is too much for the channel's serial line, which is read byte by byte.
     """
     words = [
         parts.kernel, f"mem={parts.memory // 1024}K", "seccomp=on", "lpj=10000000", "quiet", "panic=-1", _SKIPPED,
         "con0=null,fd:1", "con=null", "ssl=null", f"ssl0=fd:{layout.CHANNEL},fd:{layout.CHANNEL + 1}",
         f"uml_dir={layout.STATE}/", "umid=machine", f"initrd={layout.INITRAMFS}", f"hostfs={layout.BINDS}",
+        f"ubd{MAX_DISKS}rc={layout.BLOCKS}",
     ]  # fmt: skip
     return words + [f"ubd{number}{'' if writable else 'rc'}={path}" for number, (path, writable) in enumerate(parts.disks)]
