@@ -12,8 +12,8 @@ import pytest
 from estiba.config.settings import load
 from estiba.engine import records
 from estiba.engine.create import create
+from estiba.engine.launching import prepare
 from estiba.engine.resolve import resolve
-from estiba.engine.run import prepare
 from estiba.plan.ops import NAMES, VERSION
 from estiba.runtime.options import MountRequest, RunOptions
 from estiba.store.layout import Store

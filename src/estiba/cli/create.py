@@ -21,9 +21,9 @@ _OF_RUN = ("detach", "dry-run", "explain", "detach-keys", "sig-proxy")
 
 def _run(context: Context, found: Invocation) -> int:
     from estiba.engine.create import create_stopped
-    from estiba.engine.resolve import resolve
+    from estiba.engine.launching import write_cidfile
     from estiba.engine.rm import rm
-    from estiba.engine.run import tell, write_cidfile
+    from estiba.engine.selection import select
     from estiba.engine.sweep import sweep
 
     options = options_from(found)
@@ -37,10 +37,9 @@ def _run(context: Context, found: Invocation) -> int:
 
     store, settings = context.store, context.settings
     with store.using():
-        stack = resolve(store, settings, options, progress)
-        tell(stack, settings, options)
+        stack, reason = select(store, settings, options, progress)
         sweep(store, settings)
-        container_id = create_stopped(store, settings, options, stack)
+        container_id = create_stopped(store, settings, options, stack, reason)
     if options.cidfile:
         try:
             write_cidfile(options.cidfile, container_id)

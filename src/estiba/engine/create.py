@@ -33,29 +33,30 @@ if TYPE_CHECKING:
     from estiba.store.layout import Store
 
 
-def create(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> Created:
-    """Makes the container that `options` describes on the layers of `stack`.
+def create(store: Store, settings: Settings, options: RunOptions, stack: Stack, reason: str = "") -> Created:
+    """Makes the container that `options` describes on the layers of `stack`, on the rung that `selection.select` left in them and for that
+    `reason`.
 
     Raises InvalidArgument, NotFound, AlreadyExists (a name in use), FailedPrecondition and PermissionDenied (what this machine does
     not allow), DataLoss (a layer is missing), ResourceExhausted.
     """
-    draft = Draft(store, settings, options, stack)
+    draft = Draft(store, settings, options, stack, reason)
     with OnFailure(draft.undo):
         draft.make()
         return draft.created()
 
 
-def create_stopped(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> str:
+def create_stopped(store: Store, settings: Settings, options: RunOptions, stack: Stack, reason: str = "") -> str:
     """Makes the container as `create` does, but for what only a running one needs; `start` runs it. Returns its id."""
-    draft = Draft(store, settings, options, stack)
+    draft = Draft(store, settings, options, stack, reason)
     with OnFailure(draft.undo):
         draft.keep()
     return draft.record.id
 
 
-def describe(store: Store, settings: Settings, options: RunOptions, stack: Stack) -> Created:
+def describe(store: Store, settings: Settings, options: RunOptions, stack: Stack, reason: str = "") -> Created:
     """Returns what `create` would return, with nothing made and no descriptor open: for --dry-run."""
-    draft = Draft(store, settings, options, stack, dry=True)
+    draft = Draft(store, settings, options, stack, reason, dry=True)
     draft.binder.open_sources()
     draft.binder.bind(-1)
     return draft.created()
@@ -64,15 +65,11 @@ def describe(store: Store, settings: Settings, options: RunOptions, stack: Stack
 class Draft(Launching):
     """A new container on its way."""
 
-    def __init__(self, store: Store, settings: Settings, options: RunOptions, stack: Stack, *, dry: bool = False) -> None:
+    def __init__(self, store: Store, settings: Settings, options: RunOptions, stack: Stack, reason: str = "", *, dry: bool = False) -> None:
         super().__init__(store, settings, options, _new_record(store, options), dry=dry)
         self.stack = stack
         self.name = os.path.basename(self.record.name)
-        if options.isolation == "auto":
-            from estiba.engine.auto_rung import choose
-
-            options.isolation, reason = choose(store, settings, options, stack.platform.architecture)
-            self.reason = f"auto takes {options.isolation}" + (f", for {reason}" if reason else "")
+        self.reason = reason
         _complete(options, self.record, store, stack)
         self.gather()
         self.machine = self._machine() if options.isolation != "container" else None

@@ -7,8 +7,8 @@ import os
 from estiba.config.settings import Settings, load
 from estiba.engine import foreign, hello, machine_doctor, records
 from estiba.engine.create import create
+from estiba.engine.launching import prepare
 from estiba.engine.resolve import resolve
-from estiba.engine.run import prepare
 from estiba.errors import EstibaError
 from estiba.linux import cgroup, idmap, mountinfo, probes
 from estiba.linux.probes import Finding

@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from estiba.engine.create import create
-from estiba.engine.resolve import resolve
+from estiba.engine.launching import prepare, wait
+from estiba.engine.selection import select
 from estiba.engine.sweep import sweep
 from estiba.linux.process import start_time
 from estiba.oci.strict_json import dumps
@@ -32,17 +33,14 @@ def description(created: Created) -> str:
 
 def explain(store: Store, settings: Settings, options: RunOptions, progress: ProgressMaker | None) -> int:
     """Runs the container and prints the steps with their milliseconds to standard error; returns its exit code."""
-    from estiba.engine.run import prepare, tell, wait
-
     steps: list[tuple[str, int]] = [("start of Python", process_start())]
     with store.using():
         steps.append(("resolve", time.monotonic_ns()))
-        stack = resolve(store, settings, options, progress)
-        tell(stack, settings, options)
+        stack, reason = select(store, settings, options, progress)
         steps.append(("sweep", time.monotonic_ns()))
         sweep(store, settings)
         steps.append(("spec, folder, plan", time.monotonic_ns()))
-        created = create(store, settings, options, stack)
+        created = create(store, settings, options, stack, reason)
         trace = os.memfd_create("estiba-trace", os.MFD_CLOEXEC)
         created.bindings.trace = created.bindings.add(trace)
         created.plan = created.binder.plan()

@@ -14,8 +14,8 @@ from estiba.engine.create import create
 from estiba.engine.kernel_import import add_kernel, read_kernel
 from estiba.engine.kernel_layer import read_file
 from estiba.engine.kernels import Kernel
+from estiba.engine.launching import prepare
 from estiba.engine.resolve import resolve
-from estiba.engine.run import prepare
 from estiba.errors import EstibaError
 from estiba.machine import kernel_file
 from estiba.machine.kernel_file import KernelFile

@@ -9,11 +9,12 @@ import os
 
 from estiba.engine import event_log, records
 from estiba.engine.binder import Binder
-from estiba.errors import CommandNotFound, DataLoss, EstibaError, FailedPrecondition
+from estiba.errors import AlreadyExists, CommandNotFound, DataLoss, EstibaError, FailedPrecondition, OnFailure, PermissionDenied
 from estiba.linux import cgroup, facts, idmap
 from estiba.oci.digest import hex_of
 from estiba.oci.platform import host_platform
 from estiba.runtime.compile import Bindings
+from estiba.runtime.launch import Launch
 from estiba.runtime.spec import mappings
 from estiba.store.layer_ids import highest_id
 
@@ -163,6 +164,41 @@ class Launching:
         """Closes what was opened so far."""
         for descriptor in {slot.descriptor for slot in self.bindings.slots} | ({self._status} if self._status >= 0 else set()):
             os.close(descriptor)
+
+
+def prepare(store: Store, settings: Settings, options: RunOptions, created: Created) -> Launch:
+    """Makes the launch of a created container, and its --cidfile. What was made is taken back when that fails."""
+    with OnFailure(give_up, store, settings, created):
+        launch = Launch(settings, created.plan, created.descriptors)
+        if options.cidfile:
+            write_cidfile(options.cidfile, created.id)
+    return launch
+
+
+def wait(settings: Settings, created: Created, launch: Launch) -> int:
+    """Launches the container as a child, and returns its exit code when nothing of it is left."""
+    code = launch.spawn().wait()
+    records.finish(settings, created.record)
+    return code
+
+
+def give_up(store: Store, settings: Settings, created: Created) -> None:
+    """Takes back a new container that was not launched."""
+    for descriptor in created.descriptors:
+        os.close(descriptor)
+    take_back(store, settings, created.record, new=True)
+
+
+def write_cidfile(path: str, container_id: str) -> None:
+    """Writes the id into a file that must be new. Raises AlreadyExists, PermissionDenied."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise AlreadyExists(f"cannot write --cidfile {path}: the file exists", hint="remove it, or name another") from None
+    except OSError as error:
+        raise PermissionDenied(f"cannot write --cidfile {path}: {(error.strerror or 'failed').lower()}") from error
+    os.write(descriptor, container_id.encode("ascii"))
+    os.close(descriptor)
 
 
 def take_back(store: Store, settings: Settings, record: records.Record, *, new: bool) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from estiba.engine import records, supervision
+from estiba.engine import supervision
 from estiba.engine.create import create, describe
-from estiba.engine.launching import take_back
-from estiba.engine.resolve import foreign_note, resolve
+from estiba.engine.launching import give_up, prepare, wait, write_cidfile
+from estiba.engine.selection import select
 from estiba.engine.sweep import sweep
-from estiba.errors import AlreadyExists, NotImplemented, OnFailure, PermissionDenied
-from estiba.runtime.launch import Launch
+from estiba.errors import NotImplemented, OnFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from estiba.config.settings import Settings
     from estiba.engine.launching import Created
     from estiba.engine.missing_image import ProgressMaker
-    from estiba.engine.resolve import Stack
     from estiba.runtime.options import RunOptions
     from estiba.store.layout import Store
 
@@ -53,15 +50,14 @@ def run(
 
         return explain(store, settings, options, progress)
     with store.using():
-        stack = resolve(store, settings, options, progress)
-        tell(stack, settings, options)
+        stack, reason = select(store, settings, options, progress)
         if options.dry_run:
             from estiba.engine.explain import description
 
-            (write or sys.stdout.write)(description(describe(store, settings, options, stack)))
+            (write or sys.stdout.write)(description(describe(store, settings, options, stack, reason)))
             return 0
         sweep(store, settings)
-        created = create(store, settings, options, stack)
+        created = create(store, settings, options, stack, reason)
     if created.bindings.maps.kind == "single":
         sys.stderr.write(_SINGLE_ID)
     if created.supervised:
@@ -78,7 +74,7 @@ def _detach(store: Store, settings: Settings, options: RunOptions, created: Crea
     """--detach in a process that goes on: the id is said as `write` says it, and a failure is raised."""
     from estiba.engine.start import spawn
 
-    with OnFailure(_give_up, store, settings, created):
+    with OnFailure(give_up, store, settings, created):
         if options.cidfile:
             write_cidfile(options.cidfile, created.id)
     created.bindings.announce = ""
@@ -87,48 +83,6 @@ def _detach(store: Store, settings: Settings, options: RunOptions, created: Crea
     return 0
 
 
-def wait(settings: Settings, created: Created, launch: Launch) -> int:
-    """Launches the container as a child, and returns its exit code when nothing of it is left."""
-    code = launch.spawn().wait()
-    records.finish(settings, created.record)
-    return code
-
-
 def _refuse(options: RunOptions) -> None:
     if options.publish:
         raise NotImplemented("cannot publish ports: a container has no network yet", hint="use --network host")
-
-
-def tell(stack: Stack, settings: Settings, options: RunOptions) -> None:
-    """Says on standard error what the user should know before the program starts."""
-    for warning in stack.config.warnings:
-        sys.stderr.write(f"estiba: warning: {warning}\n")
-    note = foreign_note(stack.platform, options)
-    if note:
-        sys.stderr.write(f"estiba: warning: {note}\n")
-
-
-def prepare(store: Store, settings: Settings, options: RunOptions, created: Created) -> Launch:
-    """Makes the launch of a created container, and its --cidfile. What was made is taken back when that fails."""
-    with OnFailure(_give_up, store, settings, created):
-        launch = Launch(settings, created.plan, created.descriptors)
-        if options.cidfile:
-            write_cidfile(options.cidfile, created.id)
-    return launch
-
-
-def _give_up(store: Store, settings: Settings, created: Created) -> None:
-    for descriptor in created.descriptors:
-        os.close(descriptor)
-    take_back(store, settings, created.record, new=True)
-
-
-def write_cidfile(path: str, container_id: str) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    except FileExistsError:
-        raise AlreadyExists(f"cannot write --cidfile {path}: the file exists", hint="remove it, or name another") from None
-    except OSError as error:
-        raise PermissionDenied(f"cannot write --cidfile {path}: {(error.strerror or 'failed').lower()}") from error
-    os.write(descriptor, container_id.encode("ascii"))
-    os.close(descriptor)
