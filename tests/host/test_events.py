@@ -69,12 +69,16 @@ def test_the_next_command_tells_what_nobody_lived_to_tell(engine: Callable[..., 
     assert json.loads(file_of(remains).read_text().splitlines()[-2])["Actor"]["Attributes"]["exitCode"] == "255"
 
 
-def test_a_stopped_writer_holds_no_container_up(engine: Callable[..., str], remains: Remains) -> None:
+def test_a_stopped_writer_holds_no_container_up(engine: Callable[..., str], environment: dict[str, str], remains: Remains) -> None:
     engine("run", "--rm", IMAGE, "true")
     with file_of(remains).open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         container = engine("run", "-d", IMAGE, "true")
         assert engine("wait", container) == "0"
+        seat = Seat(environment, remains, 30, 100, "run", "-it", "--name", "box", IMAGE, "sh")
+        seat.type(b"echo re''ady\n", b"ready")
+        seat.leave()
+    until(lambda: {"resize", "detach"} <= set(told(remains, container_of(engine))), "the events of who sat at a terminal")
     until(lambda: told(remains, container) == ["create", "start", "die"], "the three events")
 
 

@@ -82,7 +82,9 @@ def limits_told(live: Live) -> dict[str, str]:
 
 def limits_held(live: Live, container: str) -> list[str]:
     """As the kernel has them, and whether somebody looks after the container."""
-    names = [("memory.limit_in_bytes", "memory.max"), ("memory.memsw.limit_in_bytes", "memory.swap.max"), ("pids.max",), ("cpu.shares", "cpu.weight")]
+    memory = ("memory.limit_in_bytes", "memory.max")
+    swap = ("memory.memsw.limit_in_bytes", "memory.swap.max", *memory)  # which not every kernel counts
+    names = [memory, swap, ("pids.max",), ("cpu.shares", "cpu.weight")]
     entry = Path("/run/estiba/supervised", container)
     return [*(value(container, *files) for files in names), str(entry.exists() and is_locked(entry))]
 

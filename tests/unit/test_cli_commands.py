@@ -68,6 +68,13 @@ def test_examples_parse() -> None:
             assert not about.endswith(".")
 
 
+def test_pages_of_help_have_no_broken_words_and_no_blank_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in commands():
+        lines = command_help(command).split("\n")
+        assert [line for line in lines if line != line.rstrip() or (line.endswith("-") and line[-2:-1].isalpha())] == []
+
+
 def test_overview_names_every_verb() -> None:
     listed = {name for names in OVERVIEW.values() for name in names}
     assert listed == {command.name for command in commands()}

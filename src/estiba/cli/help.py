@@ -187,7 +187,7 @@ def _pairs(pairs: Sequence[tuple[str, str]], style: _Style, left: int = 0) -> It
     room = _page_width()
     left = min(max(left, *(len(first) for first, _ in pairs)), 34)
     for first, second in pairs:
-        text = textwrap.wrap(second, max(20, room - left - 5)) or [""]
+        text = textwrap.wrap(second, max(20, room - left - 5), break_on_hyphens=False) or [""]
         start = f"{_INDENT}{style.word(first)}"
         if len(first) > left:
             yield start
