@@ -91,6 +91,13 @@ def test_detached_container_runs_is_listed_stops_and_goes(engine: Engine) -> Non
     assert engine("ps", "-aq").stdout == ""
 
 
+def test_commands_are_listed_in_quotes(engine: Engine) -> None:
+    engine("create", "--name", "quoted", IMAGE, "sh", "-c", 'echo "q w"; \\', "tab\there", "")
+    assert engine("ps", "-a", "--no-trunc", "--format", "{{.Command}}").stdout == r'''"sh -c 'echo \"q w\"; \\' tab\there "''' + "\n"
+    assert engine("ps", "-a", "--format", "{{.Command}}").stdout == r'''"sh -c 'echo \"q w\"; …"''' + "\n"
+    engine("rm", "quoted")
+
+
 def test_created_container_starts_again_and_again_on_its_own_files(engine: Engine) -> None:
     engine("create", "--name", "job", IMAGE, "sh", "-c", "echo x >>/count; cat /count | wc -l; exit 3")
     assert engine.state("job") == "created 0"

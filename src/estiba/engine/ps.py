@@ -97,10 +97,18 @@ def ps(
 
 
 def _command(words: Sequence[str], *, full: bool) -> str:
-    text = " ".join(words)
+    """As Docker shows it: arguments with spaces in quotes, cut short, and the whole in quotes as Go writes them."""
+    program, *arguments = words or [""]
+    text = " ".join([program, *(f"'{word}'" if " " in word else word for word in arguments)])
     if not full and len(text) > _COMMAND:
         text = text[: _COMMAND - 1] + "…"
-    return f'"{text}"'
+    return f'"{"".join(_in_quotes(character) for character in text)}"'
+
+
+def _in_quotes(character: str) -> str:
+    if character in '\\"':
+        return f"\\{character}"
+    return character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def _status(container: Container, now: float) -> str:
