@@ -71,8 +71,8 @@ def finish(store: Store, folder: str) -> None:
         return
     try:
         _take(store, folder, step)
-    except FailedPrecondition:
-        return  # nobody is there to be told; it was taken back
+    except EstibaError:
+        return  # nobody is there to be told; it was taken back, or where not even that was possible, is left to the next command
 
 
 def finish_all(store: Store) -> None:
