@@ -157,19 +157,20 @@ def steps(solo: Solo, case: Case) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("verb", CASES)
-def test_killed_at_each_step(solo: Solo, verb: str) -> None:
-    """Before each call in turn, which is after the one before (K02)."""
+def test_cut_off_at_each_step(solo: Solo, verb: str) -> None:
+    """By kill -9 before each call in turn, which is after the one before (K02), and by SIGINT within it."""
     case = CASES[verb]
-    every = steps(solo, case)
+    every = [(signal_name, *step) for step in steps(solo, case) for signal_name in ("SIGKILL", "SIGINT")]
     wrong = []
-    for name, number in every if len(times(1, 2)) == 2 else random.Random(verb).sample(every, 1):
+    for signal_name, name, number in every if len(times(1, 2)) == 2 else random.Random(verb).sample(every, 1):
         solo.prepare(case.before)
-        process = solo.begin(case.words, ["strace", "-qq", "-e", f"inject={name}:signal=SIGKILL:when={number}", "-o", "/dev/null"])
-        said = process.communicate()[0]
+        process = solo.begin(case.words, ["strace", "-qq", "-e", f"inject={name}:signal={signal_name}:when={number}", "-o", "/dev/null"])
+        said, error = process.communicate(timeout=60)
         try:
+            assert b"Traceback" not in error, error
             judge(solo, case, told=bool(said) or process.returncode == 0)
-        except AssertionError as error:
-            wrong.append(f"{name} {number}: {error}")
+        except AssertionError as failure:
+            wrong.append(f"{signal_name} at {name} {number}: {failure}")
             solo.look()
             solo.clear()
     assert not wrong, "\n".join(wrong)
