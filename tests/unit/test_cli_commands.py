@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 import estiba.cli
 from estiba.cli.arguments import Command, parse
 from estiba.cli.help import OVERVIEW, command_help, commands, group, overview, welcome
-from estiba.cli.main import global_command, main
+from estiba.cli.main import global_command, interrupt_again, main
 from estiba.cli.run import COMMAND as RUN
 from estiba.cli.run import options_from
 from estiba.cli.verbs import GROUPS, VERBS, find
@@ -226,3 +227,26 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytes
     monkeypatch.setattr("estiba.cli.main.find", lambda words: (failing(EstibaError("cannot do it")), []))
     assert main(["--debug", "fail"]) == 1
     assert "Traceback" in capfd.readouterr().err
+
+
+class _Finalized:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __del__(self) -> None:
+        raise self.error
+
+
+def test_an_interrupt_that_python_drops_comes_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", interrupt_again)
+    with pytest.raises(KeyboardInterrupt):
+        _Finalized(KeyboardInterrupt())
+        os.getpid()
+    assert capsys.readouterr().err == ""
+
+
+def test_other_errors_that_python_drops_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", interrupt_again)
+    _Finalized(ValueError("told"))
+    os.getpid()
+    assert "ValueError: told" in capsys.readouterr().err

@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from importlib.machinery import ModuleSpec
+    from types import FrameType
     from typing import NoReturn
 
     from estiba.cli.arguments import Invocation
@@ -207,8 +208,25 @@ def _guard_standard_descriptors() -> None:
                 sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
+def interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """As `sys.unraisablehook`: an interrupt in what Python calls by itself, as when an import lets go of its lock, would be dropped, and
+    told by a traceback. It is raised again in the next function that is called or returns.
+    """
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+
+    def raise_again(frame: FrameType, _event: str, _argument: object) -> None:
+        if frame.f_code is not interrupt_again.__code__:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(raise_again)
+
+
 def entry() -> NoReturn:
     """The program: read sys.argv, run, exit."""
+    sys.unraisablehook = interrupt_again
     status = main(sys.argv[1:])
     signals.pthread_sigmask(signals.SIG_BLOCK, (signals.SIGINT,))  # the work is done; an interrupted exit would print a traceback
     _leave(status)
