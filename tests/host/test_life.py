@@ -55,11 +55,13 @@ def test_first_command_after_a_boot_removes_what_was_cut_off(engine: Callable[..
     assert half not in remains.containers()
 
 
-def test_first_command_after_a_boot_removes_what_goes_with_its_run(engine: Callable[..., str], remains: Remains) -> None:
+@pytest.mark.parametrize("marked", [True, False], ids=["running", "being restarted"])
+def test_first_command_after_a_boot_removes_what_goes_with_its_run(engine: Callable[..., str], remains: Remains, marked: bool) -> None:
     """A container of --rm whose machine was switched off, made of one that has ended without its monitor."""
     container = engine("create", "--rm", "--name", "cut", IMAGE, "true")
     folder = remains.root / "containers" / container
-    (folder / "name").symlink_to("cut")
+    if marked:
+        (folder / "name").symlink_to("cut")
     (folder / "status").write_text("running 1 1 1\n")
     assert engine("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "cut") == "exited 255"
     boot(remains)

@@ -66,13 +66,15 @@ def _is_left(store: Store, settings: Settings, container_id: str) -> bool:
         return False
     if not _is_there(store, settings, container_id):
         return True
-    if not names.goes(folder) or records.read(settings, container_id) is not None:
+    if records.read(settings, container_id) is not None:
         return False
     try:
         container = containers.read(store, container_id)
     except DataLoss:
         return False  # `system check` tells of it
-    return container is not None and container.status == "exited"
+    if container is None or container.status != "exited":
+        return False
+    return container.remove or names.goes(folder) != ""  # of --rm, also one that was being restarted, or of an rm -f
 
 
 def _take_away(store: Store, container_id: str) -> None:
