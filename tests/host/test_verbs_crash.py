@@ -84,7 +84,7 @@ def judge(solo: Solo, case: Case, *, told: bool) -> None:
     if "commit" in case.words and told:
         assert solo("images", "-q", "local/cut")
         solo("rmi", "local/cut")
-    solo.use()
+    solo.use(may_go="" in allowed)
     ends_as_it_was_made(solo, case)
     solo.clear()
 

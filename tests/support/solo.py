@@ -71,15 +71,19 @@ class Solo:
         self.seen |= self.known.keys()
         return ", ".join(" ".join(each) for each in self.known.values())
 
-    def use(self) -> None:
-        """The container runs its programs, or can be made to. One that was asked to end may do so meanwhile, but not twice."""
-        for name, state in self.known.values():
-            if state != "running":
-                self("unpause" if state == "paused" else "start", name)
-            if self.fork("exec", name, "true").wait().returncode != 0:
-                until(lambda: self.look().endswith(" exited"), "the end of what did not carry out a program")
-                self("start", name)
-                self("exec", name, "true")
+    def use(self, *, may_go: bool = False) -> None:
+        """The containers run programs, or can be made to. One that was asked to end may do so meanwhile, but not twice; or go, as `may_go`
+        says.
+        """
+        for name, state in list(self.known.values()):
+            if not self._use(name, state):
+                until(lambda: not self.look() or self.look().endswith(" exited"), "the end of what cannot be used")
+                assert (may_go and not self.known) or self._use(name, "exited"), self.known
+
+    def _use(self, name: str, state: str) -> bool:
+        if state != "running" and self.fork("unpause" if state == "paused" else "start", name).wait().returncode != 0:
+            return False
+        return self.fork("exec", name, "true").wait().returncode == 0
 
     def clear(self) -> None:
         if self.known:
