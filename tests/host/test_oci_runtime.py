@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,21 @@ def test_run_passes_signals_on(bundle: BundleRuntime) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=60)[0] == "told\n"
     assert process.returncode == 9
+
+
+def test_signals_behind_the_end_reach_nobody(bundle: BundleRuntime) -> None:
+    """The number of a process that was waited for may be another's. SIGURG ends nobody by itself (signal(7))."""
+    bundle.shell("exit 3")
+    (bundle.folder / "bundle" / "config.json").write_text(json.dumps(bundle.config))
+    words = [bundle.runtime, "--root", str(bundle.states), "run", bundle.name]
+    for _ in range(3):
+        with subprocess.Popen(words, cwd=bundle.folder / "bundle", stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None
+            while process.poll() is None:
+                process.send_signal(signal.SIGURG)
+                time.sleep(0.0005)
+            assert (process.returncode, process.stderr.read()) == (3, b"")
+        assert os.listdir(bundle.states) == []
 
 
 def test_what_cannot_be_created_leaves_nothing(bundle: BundleRuntime) -> None:

@@ -68,7 +68,15 @@ def wait_for(pid: int, masters: list[int]) -> int:
 
 
 def forward_signals(pid: int) -> None:
-    """From now on what this process is told, `pid` is told: a child that nobody else waits for."""
+    """From now on what this process is told, its child `pid` is told; when that has ended and was waited for, nobody is."""
+    program = os.pidfd_open(pid)
+
+    def forward(number: int, _frame: object) -> None:
+        try:
+            signals.pidfd_send_signal(program, number)
+        except ProcessLookupError:
+            return
+
     for number in signals.valid_signals() - _OWN:
         if signals.getsignal(number) is not signals.SIG_IGN:
-            signals.signal(number, lambda got, _frame: os.kill(pid, got))
+            signals.signal(number, forward)
