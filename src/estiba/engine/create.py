@@ -19,7 +19,7 @@ from estiba.errors import AlreadyExists, OnFailure
 from estiba.oci.strict_json import dumps
 from estiba.runtime.options import MountRequest
 from estiba.runtime.spec import build_spec, entrypoint_words
-from estiba.store.publish import Syncing
+from estiba.store.publish import sync_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Draft(Launching):
         self.labels = {**stack.config.labels, **options.labels}
         self.actor = event_log.Actor(self.record.folder, settings.runtime_dir, self.name, stack.reference, self.labels)
         self.told = False
-        self._syncing: Syncing | None = None
+        self._unsynced: list[str] = []
         self.settle(stack.reference, stack.platform.architecture)
 
     def _machine(self) -> Machine:
@@ -143,14 +143,13 @@ class Draft(Launching):
         if self.profile is not None:
             files[f"{folder}/seccomp.json"] = self.profile
         for path, data in files.items():
-            _write(path, data)
-        if not self.options.rm:
-            self._syncing = Syncing(files)
+            _write(path, data, lasts=not self.options.rm)
+        self._unsynced = [] if self.options.rm else [*files]
 
     def _publish(self, *told: str) -> None:
         """Waits until it is whole on the disk, too. From now on there is a container, and events tell of it."""
-        if self._syncing is not None:
-            self._syncing.finish()
+        for path in self._unsynced:
+            sync_file(path)
         os.rename(f"{self.record.folder}/state.json.new", f"{self.record.folder}/state.json")
         event_log.container(self.actor, *told)
         self.told = True
@@ -241,10 +240,12 @@ def _volume(mount: Any) -> dict[str, object]:
     return {"source": mount.source, "target": mount.target, "read_only": mount.read_only, "recursive": mount.recursive}
 
 
-def _write(path: str, data: bytes, *, mode: int = 0o600) -> None:
+def _write(path: str, data: bytes, *, mode: int = 0o600, lasts: bool = False) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         os.write(descriptor, data)
+        if lasts:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # begins to write it to the disk (mm/fadvise.c)
     except OSError as error:
         from estiba.store.publish import failure
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from _thread import allocate_lock, start_new_thread
 
 from estiba.errors import EstibaError, FailedPrecondition, PermissionDenied, ResourceExhausted
 from estiba.linux.locks import try_flock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
@@ -79,38 +77,6 @@ class Ingest:
         self.close()
 
 
-class Syncing:
-    """Files that go to the disk while this process does something else, until `finish`. A thread, for fsync(2) waits itself."""
-
-    __slots__ = ("_done", "_error", "_files")
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._files = {os.open(path, os.O_RDONLY | os.O_CLOEXEC): path for path in paths}
-        self._error: EstibaError | None = None
-        self._done = allocate_lock()
-        self._done.acquire()
-        try:
-            start_new_thread(self._sync, ())
-        except RuntimeError:  # the user has as many as he may have
-            self._sync()
-
-    def _sync(self) -> None:
-        for descriptor, path in self._files.items():
-            try:
-                os.fsync(descriptor)
-            except OSError as error:
-                self._error = failure(error, f"write {path}")
-            finally:
-                os.close(descriptor)
-        self._done.release()
-
-    def finish(self) -> None:
-        """Waits until the disk holds them. Raises what `failure` makes of an OSError."""
-        self._done.acquire()
-        if self._error is not None:
-            raise self._error
-
-
 def write_file(store: Store, path: str, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
     """Writes `data` to `path` in the store, so that a reader sees the old content or the new one, never a part.
 
@@ -133,6 +99,18 @@ def remove_file(path: str, *, durable: bool = True) -> bool:
     except OSError as error:
         raise failure(error, f"remove {path}") from None
     return True
+
+
+def sync_file(path: str) -> None:
+    """fsync(2) of a file: its bytes are on disk. Raises what `failure` makes of an OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise failure(error, f"write {path}") from error
 
 
 def sync_folder(path: str) -> None:
