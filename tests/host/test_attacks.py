@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from estiba.config.settings import Settings
-from estiba.engine import records
+from estiba.engine import reclaim
 from estiba.errors import PermissionDenied
 from estiba.store.layout import Store
 from tests.support.command import command_under_test
@@ -180,5 +180,5 @@ def test_records_of_ones_own_are_obeyed(tmp_path: Path) -> None:
     runtime.chmod(0o700)
     settings = Settings(uid=os.geteuid(), root=str(tmp_path / "root"), runtime_dir=str(runtime), config_dir=str(tmp_path))
     Store.open(settings)
-    assert records.sweep(settings) == [HELD_BY_NOBODY]
+    assert reclaim.sweep(settings) == [HELD_BY_NOBODY]
     assert not victim.exists()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from estiba.config.settings import load
-from estiba.engine import records
+from estiba.engine import reclaim
 from estiba.engine.create import create
 from estiba.engine.launching import prepare
 from estiba.engine.resolve import resolve
@@ -70,7 +70,7 @@ def guest_root(alpine_store: Path, environment: dict[str, str], uml: Path) -> Gu
         out, err = (os.memfd_create(name, os.MFD_CLOEXEC) for name in ("out", "err"))
         with open(os.devnull, "rb") as null, os.fdopen(out, "rb") as said, os.fdopen(err, "rb") as trouble:
             code = prepare(store, settings, options, created).spawn(null.fileno(), out, err).wait()
-            records.finish(settings, created.record)
+            reclaim.finish(settings, created.record)
             texts = []
             for file in (said, trouble):
                 file.seek(0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from estiba.engine import records
+from estiba.engine import reclaim, records
 from estiba.errors import FailedPrecondition
 from estiba.linux import cgroup, facts, mountinfo
 from estiba.linux.cgroup import Host
@@ -173,13 +173,13 @@ def test_record_is_read_as_it_was_written(tmp_path: Path, settings: Settings) ->
 
 def test_the_living_are_not_swept(tmp_path: Path, settings: Settings) -> None:
     made = record(tmp_path, settings)  # its creator is this process
-    assert records.sweep(settings) == []
+    assert reclaim.sweep(settings) == []
     made.creator = "1 0"  # process 1 did not start at tick 0 of its own clock
     made.write(settings)
     with open(f"{made.folder}/status", "rb") as status:
         fcntl.flock(status, fcntl.LOCK_EX)
-        assert records.sweep(settings) == [], "a keeper or monitor holds the lock"
-    assert records.sweep(settings) == ["c"]
+        assert reclaim.sweep(settings) == [], "a keeper or monitor holds the lock"
+    assert reclaim.sweep(settings) == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -187,19 +187,19 @@ def test_the_living_are_not_swept(tmp_path: Path, settings: Settings) -> None:
 )
 def test_what_a_dead_container_held_comes_back(tmp_path: Path, settings: Settings, remove: bool, finished: bool, stays: bool) -> None:
     made = record(tmp_path, settings, creator="1 0", remove=remove, finished=finished)
-    assert records.sweep(settings) == ["c"]
+    assert reclaim.sweep(settings) == ["c"]
     assert not os.listdir(records.live_folder(settings))
     assert records.ranges(settings).take(3, "other"), "the range is free again"
     assert Path(made.folder).exists() is stays
     assert os.path.lexists(made.name) is stays
-    assert records.sweep(settings) == []
+    assert reclaim.sweep(settings) == []
 
 
 def test_a_name_that_another_container_took_stays(tmp_path: Path, settings: Settings) -> None:
     made = record(tmp_path, settings, creator="1 0", remove=True)
     os.unlink(made.name)
     os.symlink("other", made.name)
-    assert records.sweep(settings) == ["c"]
+    assert reclaim.sweep(settings) == ["c"]
     assert os.readlink(made.name) == "other"
 
 
@@ -208,8 +208,8 @@ def test_a_start_looks_at_so_many_records_and_no_more(settings: Settings, tmp_pa
         dead = records.Record(f"c{number}", f"{tmp_path}/none")
         dead.creator = "1 0"
         dead.write(settings)
-    assert len(records.sweep(settings, limit=2)) == 2
-    assert len(records.sweep(settings)) == 3
+    assert len(reclaim.sweep(settings, limit=2)) == 2
+    assert len(reclaim.sweep(settings)) == 3
 
 
 @pytest.mark.parametrize(("number", "passes"), [(errno.ENOENT, True), (errno.ENODEV, True), (errno.EACCES, False)])

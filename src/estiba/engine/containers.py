@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 
-from estiba.engine import records, status, supervision
+from estiba.engine import documents, records, status, supervision
 from estiba.errors import Conflict, DataLoss, NotFound, Unavailable
 from estiba.linux import process
 from estiba.linux.locks import Lock, try_flock
-from estiba.oci.strict_json import as_dict, get_bool, get_dict, get_int, get_list, get_str, get_str_list, get_str_map, loads
+from estiba.oci.strict_json import as_dict, get_bool, get_dict, get_int, get_list, get_str, get_str_list, get_str_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from estiba.errors import EstibaError
     from estiba.store.layout import Store
 
-_STATE_LIMIT = 4 * 1024 * 1024
 _SHOWN = 8
 #: How long watchers may need to take back what a run held.
 _PATIENCE_SECONDS = 30
@@ -76,7 +75,7 @@ class Container:
 
     def spec(self) -> dict[str, Any]:
         """The container's OCI runtime spec, from its config.json."""
-        return read_json(f"{self.folder}/config.json")
+        return documents.read_json(f"{self.folder}/config.json")
 
     def refresh(self, standing: Mapping[str, str] | None = None) -> None:
         """Looks again what became of it. A folder that is gone says nothing new.
@@ -200,15 +199,9 @@ def read(store: Store, container_id: str, standing: Mapping[str, str] | None = N
     """The container of a full id, None when there is none; `standing` as in `Container.refresh`. Raises DataLoss."""
     folder = f"{store.containers}/{container_id}"
     try:
-        return Container(folder, store.runtime, read_json(f"{folder}/state.json"), standing)
+        return Container(folder, store.runtime, documents.read_json(f"{folder}/state.json"), standing)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def read_json(path: str) -> dict[str, Any]:
-    """Reads a JSON object of a container's folder. Raises FileNotFoundError, DataLoss."""
-    data = status.read_file(path, _STATE_LIMIT + 1)
-    return as_dict(loads(data, what=path, limit=_STATE_LIMIT, raw_bytes=True), path)
 
 
 def find(store: Store, text: str) -> Container:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from estiba.config.settings import Settings, load
-from estiba.engine import foreign, hello, machine_doctor, records
+from estiba.engine import foreign, hello, machine_doctor, reclaim
 from estiba.engine.create import create
 from estiba.engine.launching import prepare
 from estiba.engine.resolve import resolve
@@ -153,6 +153,6 @@ def _run(settings: Settings, architecture: str) -> tuple[int, str]:
     output = os.memfd_create("estiba-doctor", os.MFD_CLOEXEC)
     with os.fdopen(output, "rb") as said, open(os.devnull, "r+b") as null:
         code = prepare(store, settings, options, created).spawn(null.fileno(), null.fileno(), output).wait()
-        records.finish(settings, created.record)
+        reclaim.finish(settings, created.record)
         said.seek(0)
         return code, said.read().decode("utf-8", "replace")

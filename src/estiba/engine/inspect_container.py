@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from estiba.config.settings import Settings
-from estiba.engine import containers, health, records
+from estiba.engine import containers, documents, health, records
 from estiba.engine.containers import Container
 from estiba.engine.df import written
 from estiba.linux.cgroup_usage import oom_kills
@@ -32,7 +32,7 @@ def inspect_container(store: Store, settings: Settings, name: str, *, size: bool
 
         updating.finish_alone(store, container.folder)
         container = containers.find(store, container.id)
-    state = containers.read_json(f"{container.folder}/state.json")
+    state = documents.read_json(f"{container.folder}/state.json")
     spec = container.spec()
     asked = state.get("asked", {})
     record = records.read(settings, container.id) if container.pid else None

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 
 from estiba.config.settings import Settings, load
-from estiba.engine import hello, records
+from estiba.engine import hello, reclaim
 from estiba.engine.create import create
 from estiba.engine.kernel_import import add_kernel, read_kernel
 from estiba.engine.kernel_layer import read_file
@@ -72,7 +72,7 @@ def _run(settings: Settings, kernel: KernelFile, rung: str) -> str:
     output = os.memfd_create("estiba-trial", os.MFD_CLOEXEC)
     with os.fdopen(output, "rb") as said, open(os.devnull, "r+b") as null:
         code = prepare(store, settings, options, created).spawn(null.fileno(), null.fileno(), output).wait()
-        records.finish(settings, created.record)
+        reclaim.finish(settings, created.record)
         said.seek(0)
         words = said.read().decode("utf-8", "replace").splitlines()
     if code == 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import event_log, records
+from estiba.engine import event_log, reclaim, records
 from estiba.engine.binder import Binder
 from estiba.errors import AlreadyExists, CommandNotFound, DataLoss, EstibaError, FailedPrecondition, OnFailure, PermissionDenied
 from estiba.linux import cgroup, facts, idmap
@@ -178,7 +178,7 @@ def prepare(store: Store, settings: Settings, options: RunOptions, created: Crea
 def wait(settings: Settings, created: Created, launch: Launch) -> int:
     """Launches the container as a child, and returns its exit code when nothing of it is left."""
     code = launch.spawn().wait()
-    records.finish(settings, created.record)
+    reclaim.finish(settings, created.record)
     return code
 
 
@@ -211,7 +211,7 @@ def take_back(store: Store, settings: Settings, record: records.Record, *, new: 
         record.remove = False
     else:
         records.unlink(f"{record.folder}/state.json")  # from now on it is no container
-    records.release(settings, record)
+    reclaim.release(settings, record)
     if not new:
         return
     try:

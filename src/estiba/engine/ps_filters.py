@@ -119,7 +119,7 @@ def _exposed(values: Sequence[str]) -> Accept:
     wanted = [_ports(value, "expose") for value in values]
 
     def exposes(container: Container) -> bool:
-        from estiba.engine.containers import read_json
+        from estiba.engine.documents import read_json
 
         asked: Any = read_json(f"{container.folder}/state.json").get("asked", {})
         own = [_ports(port, "expose") for port in asked.get("Config", {}).get("ExposedPorts", {})]

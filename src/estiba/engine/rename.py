@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from estiba.config.settings import Settings
-from estiba.engine import containers, event_log, names
+from estiba.engine import containers, documents, event_log, names
 from estiba.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from estiba.oci.strict_json import dumps
 from estiba.runtime.parse_options import is_name
@@ -37,7 +37,7 @@ def rename(store: Store, settings: Settings, name: str, new: str) -> None:
         try:
             if names.goes(container.folder):
                 names.will_go(container.folder, new)
-            state = containers.read_json(f"{container.folder}/state.json")
+            state = documents.read_json(f"{container.folder}/state.json")
             write_file(store, f"{container.folder}/state.json", dumps({**state, "name": new}), mode=0o600)
         except (FileNotFoundError, FailedPrecondition):
             if os.path.exists(container.folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import containers, event_log, names, records, supervision
+from estiba.engine import containers, event_log, names, reclaim, records, supervision
 from estiba.engine.stop import Ending, LeftAlone
 from estiba.errors import Conflict, NotFound, OnFailure
 from estiba.linux import signals
@@ -103,14 +103,14 @@ def _take_away(store: Store, settings: Settings, container: Container) -> None:
     supervision.dismiss(container)
     left = records.read(settings, container.id)
     if left is not None:  # its watchers were killed
-        records.release(settings, left)
+        reclaim.release(settings, left)
         if not os.path.exists(container.folder):  # of --rm
             return
     record = records.Record(container.id, container.folder)
     record.name, record.trash = f"{store.names}/{container.name}", store.trash
     record.write(settings)
     records.unlink(f"{container.folder}/state.json")  # from now on it is no container
-    records.release(settings, record)
+    reclaim.release(settings, record)
     event_log.container(container, "destroy")
 
 

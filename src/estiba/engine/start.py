@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiba.engine import containers, event_log, names, records, status, stored_options, supervision
+from estiba.engine import containers, event_log, names, reclaim, records, status, stored_options, supervision
 from estiba.engine.launching import Launching, take_back
 from estiba.errors import CannotExecute, CommandNotFound, Conflict, DataLoss, LaunchFailed, NotFound, OnFailure
 from estiba.oci.digest import DiffID
@@ -55,7 +55,7 @@ class Stored(Launching):
         self._forget_files()
         self.record.write(self.settings)
         if self.record.remove:
-            status.ask(f"{self.record.folder}/status", "start")  # it was there before: should this be killed, it stays (records.release)
+            status.ask(f"{self.record.folder}/status", "start")  # it was there before: should this be killed, it stays (reclaim.release)
             names.will_go(self.record.folder, os.path.basename(self.record.name))
         else:
             names.will_stay(self.record.folder)  # also where an `rm -f` did not come to its end
@@ -129,7 +129,7 @@ def _forget_the_last_run(settings: Settings, container: Container) -> None:
     """Takes back what watchers that were killed left, the program itself too."""
     left = records.read(settings, container.id)
     if left is not None:
-        records.release(settings, left)
+        reclaim.release(settings, left)
 
 
 def start(store: Store, settings: Settings, name: str, *, again: bool = False) -> str:
@@ -169,7 +169,7 @@ def spawn(settings: Settings, created: Created) -> None:
         if launch.spawn().wait() == 0:
             return
         error = launch_failure(os.pread(report, 4096, 0), "start container")
-        records.finish(settings, created.record)
+        reclaim.finish(settings, created.record)
         raise error
     finally:
         os.close(report)

@@ -11,7 +11,6 @@ import os
 import sys
 import time
 
-from estiba.engine.status import is_held
 from estiba.errors import Unavailable
 from estiba.linux import process
 from estiba.linux.locks import try_flock
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from estiba.config.settings import Settings
     from estiba.engine.containers import Container
-    from estiba.store.layout import Store
 
 _PATIENCE_SECONDS = 10
 _BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from estiba.engine.supervise import main; main(sys.argv[1:])"
@@ -155,44 +153,6 @@ def _kill(descriptor: int) -> None:
 def _words(descriptor: int) -> list[str]:
     lines = os.pread(descriptor, 65536, 0).decode("utf-8", "surrogateescape").split("\n")
     return lines[1].split(" ") if len(lines) > 2 else []
-
-
-def revive(store: Store, settings: Settings) -> None:
-    """Starts the supervisors of this store's containers that were killed."""
-    for container_id in waiting(store.runtime):
-        entry = path(store.runtime, container_id)
-        if not is_held(entry) and _is_of(store, entry, container_id):
-            _revive(store, settings, container_id)
-
-
-def _is_of(store: Store, entry: str, container_id: str) -> bool:
-    """Tells whether the container is one of the store's. Whoever made the entry may have been killed before he wrote that."""
-    folder = f"{store.containers}/{container_id}"
-    try:
-        with open(entry, encoding="utf-8", errors="surrogateescape") as file:
-            written = file.readline().rstrip("\n")
-    except FileNotFoundError:
-        return False
-    return written == folder or (not written and os.path.isdir(folder))
-
-
-def _revive(store: Store, settings: Settings, container_id: str) -> None:
-    from estiba.engine import containers
-    from estiba.errors import NotFound
-
-    container = containers.read(store, container_id)
-    if container is None:
-        forget(path(store.runtime, container_id))
-        return
-    try:
-        with containers.lock(container):
-            container = containers.again(store, container)
-            if is_wanted(container) and container.asked != "stop":
-                ensure(settings, container.id, container.folder)
-            else:
-                dismiss(container)
-    except NotFound:
-        forget(path(store.runtime, container_id))
 
 
 def forget(entry: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from time import time
 
-from estiba.engine import event_log, records, supervision
+from estiba.engine import event_log, reclaim, records, status, supervision
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def sweep(store: Store, settings: Settings, *, thoroughly: bool = False) -> None
         from estiba.engine import updating
 
         updating.finish_all(store)
-    supervision.revive(store, settings)
+    _revive_all(store, settings)
     if records.staying(store.runtime):
         from estiba.engine import staying
 
         staying.let_go(store, settings)
-    if records.sweep(settings, None if thoroughly else records.SWEPT_PER_START) or _is_abandoned(store.trash):
+    if reclaim.sweep(settings, None if thoroughly else reclaim.SWEPT_PER_START) or _is_abandoned(store.trash):
         from estiba.store.layers import empty_trash
 
         empty_trash(store, settings)
@@ -45,6 +45,44 @@ def sweep(store: Store, settings: Settings, *, thoroughly: bool = False) -> None
         from estiba.store import gc
 
         gc.sweep(store)
+
+
+def _revive_all(store: Store, settings: Settings) -> None:
+    """Starts the supervisors of this store's containers that were killed."""
+    for container_id in supervision.waiting(store.runtime):
+        entry = supervision.path(store.runtime, container_id)
+        if not status.is_held(entry) and _is_of(store, entry, container_id):
+            _revive(store, settings, container_id)
+
+
+def _is_of(store: Store, entry: str, container_id: str) -> bool:
+    """Tells whether the container is one of the store's. Whoever made the entry may have been killed before he wrote that."""
+    folder = f"{store.containers}/{container_id}"
+    try:
+        with open(entry, encoding="utf-8", errors="surrogateescape") as file:
+            written = file.readline().rstrip("\n")
+    except FileNotFoundError:
+        return False
+    return written == folder or (not written and os.path.isdir(folder))
+
+
+def _revive(store: Store, settings: Settings, container_id: str) -> None:
+    from estiba.engine import containers
+    from estiba.errors import NotFound
+
+    container = containers.read(store, container_id)
+    if container is None:
+        supervision.forget(supervision.path(store.runtime, container_id))
+        return
+    try:
+        with containers.lock(container):
+            container = containers.again(store, container)
+            if supervision.is_wanted(container) and container.asked != "stop":
+                supervision.ensure(settings, container.id, container.folder)
+            else:
+                supervision.dismiss(container)
+    except NotFound:
+        supervision.forget(supervision.path(store.runtime, container_id))
 
 
 def _is_abandoned(folder: str) -> bool:

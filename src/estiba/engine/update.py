@@ -6,7 +6,7 @@ import resource
 from typing import Any
 
 from estiba.config.settings import Settings
-from estiba.engine import containers, event_log, health, records, supervision, updating
+from estiba.engine import containers, documents, event_log, health, records, supervision, updating
 from estiba.engine.containers import Container
 from estiba.errors import Conflict, FailedPrecondition, OnFailure
 from estiba.linux import cgroup, facts, idmap
@@ -45,7 +45,7 @@ class _Update:
         self.container = container
         self.options = options
         self.policy = policy
-        self.state = containers.read_json(f"{container.folder}/state.json")
+        self.state = documents.read_json(f"{container.folder}/state.json")
         self.spec = container.spec()
 
     def carry_out(self) -> None:

@@ -13,7 +13,7 @@ import os
 import resource
 from typing import TYPE_CHECKING
 
-from estiba.engine import containers, records
+from estiba.engine import documents, records
 from estiba.errors import DataLoss, EstibaError, FailedPrecondition
 from estiba.linux import cgroup
 from estiba.linux.cgroup_change import before, change, put_back
@@ -45,7 +45,7 @@ def carry_out(
         "name": container.name,
         "groups": [(group.path, group.writes, before(group.path, group.writes)) for group in groups],
         "processes": processes,
-        "files": [(name, document, containers.read_json(f"{folder}/{name}")) for name, document in files.items()],
+        "files": [(name, document, documents.read_json(f"{folder}/{name}")) for name, document in files.items()],
     }
     link = f"{store.runtime}/updating/{container.id}"
     os.makedirs(os.path.dirname(link), mode=0o700, exist_ok=True)
@@ -63,7 +63,7 @@ def carry_out(
 def finish(store: Store, folder: str) -> None:
     """Finishes what a killed `update` of this container began. By whoever has its lock."""
     try:
-        step = containers.read_json(f"{folder}/update.json")
+        step = documents.read_json(f"{folder}/update.json")
     except FileNotFoundError:
         return
     except DataLoss:
@@ -125,7 +125,7 @@ def _write(store: Store, folder: str, files: Sequence[tuple[str, dict[str, Any]]
     for name, document in files:
         path = f"{folder}/{name}"
         try:
-            if containers.read_json(path) != document:
+            if documents.read_json(path) != document:
                 write_file(store, path, dumps(document), mode=0o600)
         except (FileNotFoundError, FailedPrecondition):
             if os.path.exists(folder):  # of --rm, and it has just ended
