@@ -416,7 +416,6 @@ void op_machine(struct container *self, const struct op *op)
     open_session();
     if (machine.file >= 0 && !has_initramfs()) {
         close_fd(&machine.file);
-        machine.link.window = LINE_WINDOW; /* until it says what its channel is */
         wake();
     }
     machine.deadline = clock_ns(CLOCK_MONOTONIC) + machine.patience;

@@ -92,6 +92,12 @@ def test_file_that_is_not_whole_is_made_anew(run: Run, environment: dict[str, st
     assert file.read_bytes().endswith(b"\nESTIBA PARKED\n")
 
 
+def test_machine_with_a_serial_line_for_a_channel_boots_each_time(run: Run, environment: dict[str, str]) -> None:
+    for _ in range(2):
+        assert run("--rm", "--emulate", "cpu,console", "alpine", "echo", "up").stdout == "up\n"
+    assert files(environment) == []
+
+
 def test_disk_that_is_gone_is_made_anew(run: Run, environment: dict[str, str]) -> None:
     run("--rm", "alpine", "true")
     (file,) = files(environment)

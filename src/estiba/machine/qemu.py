@@ -59,8 +59,8 @@ class Qemu:
         self._bus = "pci" if self._pc else "device"
         #: Of microvm's eight places for devices one is the channel's, one that of binds; the last port of AHCI is the boot disk's.
         self.MAX_DISKS = _AHCI_PORTS - 1 if "disk" in emulated else 16 if self._pc else 6
-        #: A firmware is for who wants to see a machine boot.
-        self.PARKS = "firmware" not in emulated
+        #: A firmware is for who wants to see a machine boot. What is sent to a serial line before its guest is there again is lost.
+        self.PARKS = not emulated & {"firmware", "console"}
 
     def disk_device(self, number: int) -> str:
         """Returns where the guest finds a disk: the kernel finds those of a PC in any order."""
