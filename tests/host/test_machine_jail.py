@@ -60,6 +60,10 @@ def test_guest_root_sees_its_binds_and_nothing_else(guest_root: GuestRoot, secre
     assert "treasure" not in done.stdout
     assert done.stdout.splitlines()[0] == "0"
     assert done.stdout.splitlines()[-1] == "file"
+    above = guest_root(f"mkdir /h && mount -t hostfs -o /../.. none /h && ls -A /h; cat /h{secret}", binds=[(str(folder), "/b")])
+    assert "treasure" not in above.stdout
+    kernel_layer = {"boot", "dev", "proc", "run", "tmp", "etc", "lib", "lib64", "usr"}
+    assert {"boot", "run"} <= set(above.stdout.split()) <= kernel_layer, "the jail's own tree: the kernel's layer"
 
 
 def test_jail_holds_nothing_of_the_host_where_hostfs_is_not_confined(guest_root: GuestRoot, secret: Path) -> None:
