@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -118,5 +119,12 @@ def solo(estiba: Command, environment: dict[str, str], remains: Remains, tmp_pat
     if solo("images", "-q", "local/cut"):
         solo("rmi", "local/cut")
     solo("system", "check")
-    ingest = remains.root / "ingest"
-    until(lambda: not (solo.look() or remains.all(solo.seen) or os.listdir(ingest)), "the next command to take back everything", 10)
+    until(lambda: _is_taken_back(solo), "the next command to take back everything", 10)
+
+
+def _is_taken_back(solo: Solo) -> bool:
+    left = [*solo.remains.all(solo.seen), *os.listdir(solo.remains.root / "ingest")]
+    if left:
+        time.sleep(0.1)
+        solo.look()
+    return not left
