@@ -44,6 +44,7 @@ class Box:
         self.status = status
         self.goes = goes  # of --rm, with its end
         self.ends = 0
+        self.stands_still = False  # for a commit
 
     @property
     def lives(self) -> bool:
@@ -197,7 +198,7 @@ def prune(world: World, _who: int) -> Steps:
 
 def exec_(world: World, _who: int) -> Steps:
     box = world.find()
-    check(box.status == "running")
+    check(box.status == "running" and not box.stands_still)
     ends = box.ends
     yield
     return OK if box.ends == ends else TORN
@@ -208,6 +209,16 @@ def look_inside(world: World, _who: int) -> Steps:
     box = world.find()
     ends = box.ends
     yield
+    return OK if box.status and box.ends == ends and not box.is_going else EITHER
+
+
+def commit(world: World, _who: int) -> Steps:
+    box = world.find()
+    ends = box.ends
+    yield
+    box.stands_still = True
+    yield
+    box.stands_still = False
     return OK if box.status and box.ends == ends and not box.is_going else EITHER
 
 
@@ -241,9 +252,9 @@ VERBS: dict[str, tuple[tuple[str, ...], Callable[[World, int], Steps]]] = {
     "rm -f": (("rm", "-f", "box"), rm_force),
     "container prune": (("container", "prune", "-f"), prune),
     "exec": (("exec", "box", "true"), exec_),
-    "cp out": (("cp", "box:/bin", "out"), look_inside),
+    "cp out": (("cp", "box:/bin", "-"), look_inside),
     "cp in": (("cp", "/etc/passwd", "box:/copied"), look_inside),
-    "commit": (("commit", "box", "local/cut"), look_inside),
+    "commit": (("commit", "box", "local/cut"), commit),
     "update": (("update", "-m", "96m", "box"), look_inside),
     "inspect": (("inspect", "box"), look_inside),
     "logs": (("logs", "box"), look_inside),
