@@ -6,8 +6,8 @@ Made once for each kernel and command line. On the start path of `run` on a mach
 from __future__ import annotations
 
 import os
-from _blake2 import blake2b  # without hashlib, which takes milliseconds
 
+from estiba.engine.fingerprint import fingerprint
 from estiba.plan.helper import helper_path
 
 TYPE_CHECKING = False
@@ -22,10 +22,8 @@ BOOTS = "bzimage"
 
 def boot_disk(store: Store, settings: Settings, kernel: Kernel, options: str) -> str:
     """Returns the path of the disk with the kernel, whose command line is `options`. Raises FailedPrecondition, ResourceExhausted."""
-    helper = os.stat(helper_path(settings))
     # Two images may name other files of one layer, and whose comes first must not make the other's disk.
-    parts = repr((kernel.layer, kernel.path, kernel.modules, kernel.drivers, options, helper.st_ino, helper.st_mtime_ns))
-    path = f"{store.cache}/boot/{blake2b(parts.encode('utf-8', 'surrogateescape'), digest_size=16).hexdigest()}"
+    path = f"{store.cache}/boot/{fingerprint(settings, kernel.layer, kernel.path, kernel.modules, kernel.drivers, options)}"
     if not os.path.exists(path):
         _make(store, settings, kernel, options, path)
     return path

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from _blake2 import blake2b  # without hashlib, which takes milliseconds
 
-from estiba.plan.helper import helper_path
+from estiba.engine.fingerprint import fingerprint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,12 +76,8 @@ def _whole(path: str, disk: str) -> Parked | None:
 
 
 def _fingerprint(settings: Settings, parts: Iterable[object]) -> str:
-    """A name for what tells machines apart, which nobody else can make: an image says the path of a kernel, and the folders of volumes."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot = file.read()
-    helper = os.stat(helper_path(settings))
-    text = repr((boot, helper.st_ino, helper.st_mtime_ns, *parts))
-    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        return fingerprint(settings, file.read(), *parts)
 
 
 def _is_whole(descriptor: int) -> bool:
