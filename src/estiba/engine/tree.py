@@ -31,8 +31,7 @@ class TreeLayer:
 
     def to_json(self) -> dict[str, object]:
         """Plain data for `--format json`."""
-        told = {"diff_id": self.diff_id, "size": self.size, "shared_files": self.shared_files, "also_in": self.also_in}
-        return told | ({"kernel": self.kernel} if self.kernel else {})
+        return {name: value for name, value in vars(self).items() if name != "kernel" or value}
 
     def notes(self) -> list[str]:
         """What there is to say of it beside its size."""
@@ -78,28 +77,7 @@ class Tree:
 
     def to_json(self) -> dict[str, object]:
         """Plain data for `--format json`."""
-        return {
-            "images": [
-                {
-                    "id": image.id,
-                    "names": image.names,
-                    "platform": image.platform,
-                    "size": image.size,
-                    "layers": [each.to_json() for each in image.layers],
-                }
-                for image in self.images
-            ],
-            "containers": [
-                {
-                    "id": container.id,
-                    "name": container.name,
-                    "image": container.image,
-                    "platform": container.platform,
-                    "layers": [each.to_json() for each in container.layers],
-                }
-                for container in self.containers
-            ],
-        }
+        return {"images": [_plain(each) for each in self.images], "containers": [_plain(each) for each in self.containers]}
 
     def lines(self) -> list[str]:
         """For people: the top layer first, as a stack stands; `=` marks a layer that other images share."""
@@ -111,6 +89,10 @@ class Tree:
             result.append(f"container {container.name}  {container.id[:12]}  {container.platform}  of {container.image}")
             result += _stack(container.layers)
         return result
+
+
+def _plain(stack: TreeImage | TreeContainer) -> dict[str, object]:
+    return {**vars(stack), "layers": [each.to_json() for each in stack.layers]}
 
 
 def _stack(layers: Sequence[TreeLayer]) -> list[str]:
