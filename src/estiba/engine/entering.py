@@ -57,8 +57,8 @@ class Draft:
 
     def close(self) -> None:
         """Closes the descriptors, which nobody else owns yet."""
-        for descriptor in self.descriptors:
-            os.close(descriptor)
+        while self.descriptors:
+            os.close(self.descriptors.pop())
 
 
 def way_in(draft: Draft, settings: Settings, container: Container, namespaces: int) -> tuple[records.Record, list[Op]]:

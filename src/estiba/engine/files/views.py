@@ -17,6 +17,7 @@ from estiba.engine import containers
 from estiba.engine.bind_errors import cannot_bind
 from estiba.engine.binder import FILES
 from estiba.engine.containers import Container
+from estiba.engine.entering import Draft
 from estiba.engine.files.jail import FileJail
 from estiba.engine.stack_configs import unique_layers
 from estiba.engine.status import is_held
@@ -55,24 +56,18 @@ class LockedJail(FileJail):
             self._lock.release()
 
 
-class _Draft:
+class _Draft(Draft):
     """A plan on its way, and the descriptors of its slots."""
 
     def __init__(self, store: Store, settings: Settings, container: Container, what: str) -> None:
+        super().__init__()
         self.store = store
         self.settings = settings
         self.container = container
         self.what = what
         self.spec: dict[str, Any] = container.spec()
-        self.descriptors: list[int] = []
         self.user_namespace: list[Op] = []
         self.plan: list[Op] = []
-        self._slots: list[Op] = []
-
-    def slot(self, descriptor: int, path: str = "") -> int:
-        self.descriptors.append(descriptor)
-        self._slots.append(ops.slot(len(self._slots), descriptor, path))
-        return len(self._slots) - 1
 
     def open(self, path: str) -> int:
         return self.slot(os.open(path, _PATH), path)
@@ -86,11 +81,7 @@ class _Draft:
         self.user_namespace = [ops.user_namespace(maps.uid_map, maps.gid_map, maps.setgroups, maps.newuidmap, maps.newgidmap)]
 
     def operations(self) -> list[Op]:
-        return [*self._slots, *self.user_namespace, *self.plan]
-
-    def close(self) -> None:
-        while self.descriptors:
-            os.close(self.descriptors.pop())
+        return [*self.slots, *self.user_namespace, *self.plan]
 
 
 def open_root(store: Store, settings: Settings, container: Container, *, what: str, write: bool = False, volumes: bool = True) -> FileJail:
