@@ -131,6 +131,7 @@ def frozen_box(request: pytest.FixtureRequest, live: Live) -> Iterator[tuple[Liv
     live.inside("(n=0; while :; do n=$((n+1)); echo $n > /n; mv /n /now; done) >/dev/null 2>&1 & true")
     settings = load(environ=live.environment)
     container = containers.find(Store.open(settings), "box")
+    until(Path(container.folder, "upper/now").exists, "the first number")
     record = records.read(settings, container.id)
     assert record is not None
     freezer = Freezer.of(record.cgroups)
